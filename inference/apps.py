@@ -1,0 +1,7 @@
+"""How it is served: deployments and the prediction plane."""
+
+from django.apps import AppConfig
+
+
+class InferenceConfig(AppConfig):
+    name = "inference"

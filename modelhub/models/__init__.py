@@ -1,0 +1,19 @@
+"""The tables of this app, a module each noun."""
+
+from modelhub.models.datasets import Dataset, DatasetKind, DatasetState
+from modelhub.models.registry import Model, ModelVersion
+from modelhub.models.storage import Blob, StorageAccrual
+from modelhub.models.training import JobState, TrainingJob, TrainingLogLine
+
+__all__ = [
+    "Blob",
+    "Dataset",
+    "DatasetKind",
+    "DatasetState",
+    "JobState",
+    "Model",
+    "ModelVersion",
+    "StorageAccrual",
+    "TrainingJob",
+    "TrainingLogLine",
+]

@@ -1,0 +1,36 @@
+"""Stored bytes: content-addressed by sha256, once per tenant."""
+
+from django.db import models
+from django.utils import timezone
+
+from tenants.models import Tenant, TenantOwned
+
+
+class Blob(TenantOwned):
+    """A stored file of a tenant. The row outlives the file until its byte-hours are in the ledger."""
+
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    stored_at = models.DateTimeField(default=timezone.now)
+    erased_at = models.DateTimeField(null=True)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "sha256"], condition=models.Q(erased_at=None), name="one_blob_a_content"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.sha256
+
+
+class StorageAccrual(models.Model):
+    """Up to when a tenant's stored byte-hours are in the ledger."""
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} until {self.until:%Y-%m-%d %H:%M}"

@@ -1,0 +1,1 @@
+"""The recipes: a new one is one file here, and one line below."""

@@ -1,0 +1,11 @@
+"""The audit trail: each verb leaves a row in the transaction that carries it out."""
+
+from typing import Any
+
+from tenants.models import AuditEvent, Tenant
+
+
+def record(*, tenant: Tenant | str, actor: str, verb: str, subject: str, **detail: Any) -> None:
+    """Adds a row. `verb` is `noun.verb` (`api_key.revoke`), `subject` the public id or name it was done to."""
+    tenant_id = tenant if isinstance(tenant, str) else tenant.pk
+    AuditEvent.objects.create(tenant_id=tenant_id, actor=actor, verb=verb, subject=subject, detail=detail)

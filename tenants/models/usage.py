@@ -1,0 +1,56 @@
+"""The ledger's tables: who writes events, which segments have arrived, and the hourly sums that reports read."""
+
+from django.db import models
+from django.utils import timezone
+
+from tenants.models.billing import Meter
+from tenants.models.scoped import TenantOwned
+
+
+class UsageProducer(models.Model):
+    """A process that writes usage events; its watermark says up to when all of them have arrived."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    started_at = models.DateTimeField(default=timezone.now)
+    watermark = models.DateTimeField(null=True)
+    drained_at = models.DateTimeField(null=True, help_text="When a dead producer's last segment had arrived.")
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class UsageSegment(models.Model):
+    """A segment of events that is in the rollup: its id is unique, so one seen twice changes nothing."""
+
+    id = models.CharField(primary_key=True, max_length=96)
+    producer = models.CharField(max_length=64, db_index=True)
+    sha256 = models.CharField(max_length=64)
+    events = models.PositiveIntegerField()
+    first_event_at = models.DateTimeField(null=True)
+    last_event_at = models.DateTimeField(null=True)
+    arrived_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class UsageHour(TenantOwned):
+    """The rollup: one sum for (hour, key, deployment, version, meter). Reports and invoices read nothing else."""
+
+    hour = models.DateTimeField()
+    key = models.CharField(max_length=32, blank=True, help_text="id of the API key")
+    deployment = models.CharField(max_length=80, blank=True, help_text="name of the deployment")
+    version = models.CharField(max_length=100, blank=True, help_text="model@number")
+    meter = models.CharField(max_length=24, choices=Meter.choices)
+    quantity = models.DecimalField(max_digits=38, decimal_places=12)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "hour", "key", "deployment", "version", "meter"], name="one_sum_an_hour"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H}h {self.meter} {self.quantity.normalize():f}"

@@ -1,0 +1,109 @@
+"""A real site for tests: its own database, its own var folder, real server and trainer processes on loopback."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import psycopg2
+
+from aiaas_site import embedded_database
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class LiveSite:
+    """One installation. Start its processes as needed; `close` ends them all."""
+
+    def __init__(self, var: Path, **settings: str) -> None:
+        self.var = var
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.database = f"live_{secrets.token_hex(6)}"
+        self._superuser("CREATE DATABASE {} OWNER aiaas")
+        server = embedded_database.ensure_started_server()
+        socket_dir = quote(str(server.get_postmaster_info().socket_dir), safe="")
+        self.env = os.environ | {
+            "DATABASE_URL": f"postgres://{embedded_database.ROLE}@{socket_dir}/{self.database}",
+            "VAR_DIR": str(var),
+            "DJANGO_SETTINGS_MODULE": "aiaas_site.settings",
+            **settings,
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.manage("migrate", "--verbosity=0")
+
+    def _superuser(self, statement: str) -> None:
+        connection = psycopg2.connect(embedded_database.ensure_started_server().get_uri())
+        connection.autocommit = True
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(statement.format(self.database))
+
+    def manage(self, *command: str) -> str:
+        """Runs a management command and gives what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def python(self, code: str) -> Any:
+        """Runs code in a Django shell of the site; what it prints last is read as JSON."""
+        return json.loads(self.manage("shell", "--no-imports", "-c", code).strip().splitlines()[-1])
+
+    def spawn(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=self.env | env)
+        self.processes.append(process)
+        return process
+
+    def start_server(self, **env: str) -> subprocess.Popen[bytes]:
+        process = self.spawn("-m", "aiaas_site.server", "--port", str(self.port), **env)
+        self.wait_until_ready(process)
+        return process
+
+    def wait_until_ready(self, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert process.poll() is None, "the server ended"
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/healthz").status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the server was not ready in time")
+
+    def start_trainer(self, **env: str) -> subprocess.Popen[bytes]:
+        return self.spawn("manage.py", "trainer", **env)
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+        self._superuser("DROP DATABASE {} WITH (FORCE)")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def live_site(var: Path, **settings: str) -> Iterator[LiveSite]:
+    site = LiveSite(var, **settings)
+    try:
+        yield site
+    finally:
+        site.close()
