@@ -4,7 +4,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -40,7 +40,7 @@ def test_every_acknowledged_answer_is_in_the_ledger_exactly_once(own_plane: Plan
     for _ in range(3):
         server = plane.site.start_server()
         journal = Journal(plane)
-        journal.run(lambda: server.send_signal(signal.SIGKILL), after=1.5)
+        journal.run(server.kill, after=1.5)
         server.wait(10)
         acknowledged += journal.acknowledged
         sent += journal.sent
@@ -71,12 +71,11 @@ class Journal:
         self.acknowledged = 0
         self._lock = threading.Lock()
 
-    def run(self, kill: "object", *, after: float) -> None:
+    def run(self, kill: Callable[[], None], *, after: float) -> None:
         threads = [threading.Thread(target=self._call) for _ in range(CALLERS)]
         for thread in threads:
             thread.start()
         time.sleep(after)
-        assert callable(kill)
         kill()
         for thread in threads:
             thread.join()
