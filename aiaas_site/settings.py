@@ -3,7 +3,11 @@
 from typing import Any
 from urllib.parse import unquote
 
+import django_stubs_ext
+
 from aiaas_site.env import VAR_DIR, env, local_secret
+
+django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Row]` may be written
 
 PRODUCTION = env.str("AIAAS_ENV", default="local") == "production"
 DEBUG = env.bool("DEBUG", default=False)

@@ -1,14 +1,19 @@
 """Accounts: who a request is made for, and what its maker may do."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 from tenants import audit
-from tenants.errors import Conflict
+from tenants.errors import Conflict, FieldError, Invalid, NotFound
 from tenants.models import ApiKey, Membership, Plan, Role, Tenant
 
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,58}[a-z0-9])?")
 ROLE_SCOPES: dict[str, frozenset[str]] = {
     Role.OWNER: frozenset({"predict", "read", "manage", "billing"}),
     Role.DEVELOPER: frozenset({"predict", "read", "manage"}),
@@ -46,10 +51,51 @@ def caller_of_member(membership: Membership) -> Caller:
 
 def create_tenant(*, name: str, plan: Plan, actor: str, now: datetime) -> Tenant:
     """Opens an account."""
-    if Tenant.objects.filter(name=name).exists():
+    if not NAME.fullmatch(name):
+        message = "Expected 1 to 60 lower-case letters, digits and hyphens, a letter or digit first and last."
+        raise Invalid(f"{name!r} cannot be the name of a tenant. {message}", errors=(FieldError("name", message),))
+    tenant, created = Tenant.objects.get_or_create(name=name, defaults={"plan": plan, "created_at": now})
+    if not created:
         raise Conflict(f"There is a tenant {name!r} already.")
-    tenant = Tenant.objects.create(name=name, plan=plan, created_at=now)
     audit.record(tenant=tenant, actor=actor, verb="tenant.create", subject=tenant.pk, plan=plan.pk)
+    return tenant
+
+
+def get_tenant(*, name: str) -> Tenant:
+    """The tenant of this name."""
+    tenant = Tenant.objects.select_related("plan").filter(name=name).first()
+    if tenant is None:
+        raise NotFound(f"There is no tenant {name!r}.")
+    return tenant
+
+
+def plan(*, code: str) -> Plan:
+    """The plan of this code."""
+    found = Plan.objects.filter(pk=code).first()
+    if found is None:
+        known = ", ".join(Plan.objects.order_by("pk").values_list("pk", flat=True))
+        raise NotFound(f"There is no plan {code!r}; expected one of {known}.")
+    return found
+
+
+def suspend(*, tenant: Tenant, actor: str) -> Tenant:
+    """Has a tenant refused everywhere until it is activated again. Asked twice, changes nothing."""
+    return _switch(tenant, active=False, verb="tenant.suspend", actor=actor)
+
+
+def activate(*, tenant: Tenant, actor: str) -> Tenant:
+    """Lets a suspended tenant in again. Asked twice, changes nothing."""
+    return _switch(tenant, active=True, verb="tenant.activate", actor=actor)
+
+
+def change_plan(*, tenant: Tenant, plan: Plan, actor: str) -> Tenant:
+    """Moves a tenant to another plan: its limits hold at once, its prices for the whole of the open month."""
+    before = tenant.plan_id
+    if Tenant.objects.filter(pk=tenant.pk).exclude(plan=plan).update(plan=plan):
+        audit.record(
+            tenant=tenant, actor=actor, verb="tenant.change_plan", subject=tenant.pk, before=before, after=plan.pk
+        )
+    tenant.refresh_from_db()
     return tenant
 
 
@@ -60,3 +106,33 @@ def add_member(*, tenant: Tenant, user: User, role: str, actor: str, now: dateti
     )
     audit.record(tenant=tenant, actor=actor, verb="member.add", subject=user.get_username(), role=role)
     return membership
+
+
+def remove_member(*, membership: Membership, actor: str) -> None:
+    """Takes a person's role in a tenant away; the person stays a user."""
+    tenant, subject, role = membership.tenant_id, membership.user.get_username(), membership.role
+    removed, _ = Membership.objects.filter(pk=membership.pk).delete()
+    if removed:
+        audit.record(tenant=tenant, actor=actor, verb="member.remove", subject=subject, role=role)
+
+
+def find_or_create_user(*, email: str, password: str | None = None) -> User:
+    """The person who logs in with this address; made if there is none, without a password if none is given."""
+    address = email.strip().lower()
+    found = User.objects.filter(username=address).first()
+    if found is not None:
+        return found
+    try:
+        validate_email(address)
+        if password is not None:
+            validate_password(password, User(username=address, email=address))
+    except ValidationError as error:
+        raise Invalid(f"{email}: {' '.join(error.messages)}") from error
+    return User.objects.create_user(address, email=address, password=password)
+
+
+def _switch(tenant: Tenant, *, active: bool, verb: str, actor: str) -> Tenant:
+    if Tenant.objects.filter(pk=tenant.pk).exclude(active=active).update(active=active):
+        audit.record(tenant=tenant, actor=actor, verb=verb, subject=tenant.pk)
+    tenant.refresh_from_db()
+    return tenant

@@ -1,0 +1,270 @@
+"""The ledger: usage events arrive in segments, each exactly once, and become hourly sums.
+
+An event is framed for a file that may be torn anywhere: uint32 length of the payload and uint32 CRC32C of it, both
+little-endian, then the payload: JSON of `[id, at_ms, tenant, key, deployment, version, {meter: quantity}]`.
+"""
+
+import hashlib
+import logging
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from typing import Any
+
+import google_crc32c
+import orjson
+from django.db import connection
+from django.utils import timezone
+from psycopg2.extras import execute_values
+
+from tenants import quotas, scoping
+from tenants.models import Meter, Period, UsageProducer, UsageSegment
+from tenants.quotas import Use
+
+HEADER = struct.Struct("<II")
+HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+COMPUTE_US = "compute_us"  # Microseconds in an event, summed into milliseconds.
+METERS = frozenset({*Meter.values, COMPUTE_US} - {Meter.COMPUTE_MS})
+DECIMALS = Decimal("1e-12")  # What the column keeps, NUMERIC(38,12).
+EXACT = Context(prec=76, rounding=ROUND_HALF_EVEN)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """What one answered request, or one piece of background work, used. `at_ms` is Unix time in milliseconds."""
+
+    id: str
+    at_ms: int
+    tenant: str
+    key: str
+    deployment: str
+    version: str
+    meters: Mapping[str, int | Decimal]
+
+
+class NotAnEvent(ValueError):
+    """A whole frame with a right checksum holds something else than an event: another program wrote it."""
+
+
+Quantity = int | Decimal
+Series = tuple[str, int, str, str, str]  # tenant, hours since 1970, key, deployment, version
+
+
+@dataclass(slots=True)
+class _Totals:
+    """The sums of a segment."""
+
+    events: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+    quantities: dict[Series, dict[str, Quantity]] = field(default_factory=dict)
+    predictions: dict[tuple[str, int], int] = field(default_factory=dict)  # by tenant and minutes since 1970
+
+
+def encode(event: UsageEvent) -> bytes:
+    """The event's frame."""
+    meters = {meter: _written(meter, quantity) for meter, quantity in event.meters.items()}
+    payload = orjson.dumps(
+        [event.id, event.at_ms, event.tenant, event.key, event.deployment, event.version, meters]
+    )  # fmt: skip
+    return HEADER.pack(len(payload), google_crc32c.value(payload)) + payload
+
+
+def decode(segment: bytes) -> tuple[list[UsageEvent], int]:
+    """The events of the whole frames up to the first bad one, and how many bytes those frames take."""
+    rows, good = _rows(segment)
+    return [UsageEvent(*row[:6], _read(row[6])) for row in rows], good  # type: ignore[call-arg]
+
+
+def take_segment(*, segment_id: str, producer: str, data: bytes, watermark: datetime | None) -> bool:
+    """Adds a segment's events to the ledger in one transaction; false if it was there already.
+
+    Two processes may bring the same segment at once: one wins, the other waits for its commit and changes nothing.
+    """
+    rows, good = _rows(data)
+    if good < len(data):
+        logger.warning("segment %s: %d of its %d bytes are whole frames", segment_id, good, len(data))
+    totals = _totals(rows)
+    with scoping.operator():
+        return _take(segment_id, producer, hashlib.sha256(data).hexdigest(), totals, watermark)
+
+
+def record(*, events: Iterable[UsageEvent], producer: str, segment_id: str) -> bool:
+    """Adds events that are born in the caller's transaction, with it and under the same promise.
+
+    Call it once and last in a transaction: its rows are locked in sorted order only within one call.
+    """
+    return take_segment(
+        segment_id=segment_id, producer=producer, data=b"".join(encode(event) for event in events), watermark=None
+    )
+
+
+def open_producer(*, producer: str, now: datetime) -> None:
+    """Makes a process known that will write events."""
+    UsageProducer.objects.get_or_create(id=producer, defaults={"started_at": now})
+
+
+def close_producer(*, producer: str, now: datetime) -> None:
+    """Notes that all events of a producer that ended have arrived, and returns what it had leased."""
+    with scoping.operator():
+        quotas.release(producer=producer)
+        UsageProducer.objects.filter(id=producer).update(drained_at=now)
+
+
+def _written(meter: str, quantity: Quantity) -> int | str:
+    if meter not in METERS:
+        raise ValueError(f"an event counts {meter!r}; expected one of {', '.join(sorted(METERS))}")
+    if type(quantity) is int:
+        if quantity < 0:
+            raise ValueError(f"an event counts {quantity} {meter}; expected 0 or more")
+        return quantity
+    if meter == Meter.PREDICTIONS:
+        raise ValueError(f"an event counts {quantity!r} predictions; expected an int, 0 or more")
+    if not isinstance(quantity, Decimal) or not quantity.is_finite() or quantity < 0:
+        raise ValueError(f"an event counts {quantity!r} {meter}; expected an int or a finite Decimal, 0 or more")
+    return f"{EXACT.quantize(quantity, DECIMALS):f}"
+
+
+def _read(meters: Mapping[str, int | str]) -> dict[str, Quantity]:
+    return {meter: Decimal(value) if isinstance(value, str) else value for meter, value in meters.items()}
+
+
+def _rows(segment: bytes) -> tuple[list[list[Any]], int]:
+    """The payloads as they were written, parsed in one go: four times as fast as one by one."""
+    payloads = []
+    position, end = 0, len(segment)
+    unpack, size, checksum = HEADER.unpack_from, HEADER.size, google_crc32c.value
+    while position + size <= end:
+        length, claimed = unpack(segment, position)
+        start = position + size
+        payload = segment[start : start + length]
+        # No event is empty: a run of zeros, as a crash may leave it, would pass as frames otherwise.
+        if length == 0 or len(payload) < length or checksum(payload) != claimed:
+            break
+        payloads.append(payload)
+        position = start + length
+    try:
+        rows: list[list[Any]] = orjson.loads(b"[" + b",".join(payloads) + b"]")
+    except orjson.JSONDecodeError as error:
+        raise NotAnEvent(f"a frame holds no JSON: {error}") from error
+    return rows, position
+
+
+def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
+    quantities: dict[Series, dict[str, Quantity]] = {}
+    predictions: dict[tuple[str, int], int] = {}
+    times = []
+    with localcontext(EXACT):
+        for _, at_ms, tenant, key, deployment, version, meters in rows:
+            times.append(at_ms)
+            series = (tenant, at_ms // HOUR_MS, key, deployment, version)
+            sums = quantities.get(series)
+            if sums is None:
+                sums = quantities[series] = {}
+            for meter, quantity in meters.items():
+                if quantity.__class__ is str:
+                    quantity = Decimal(quantity)
+                sums[meter] = sums.get(meter, 0) + quantity
+            if "predictions" in meters:
+                minute = (tenant, at_ms // MINUTE_MS)
+                predictions[minute] = predictions.get(minute, 0) + meters["predictions"]
+    return _Totals(
+        events=len(times),
+        first_ms=min(times, default=None),
+        last_ms=max(times, default=None),
+        quantities=quantities,
+        predictions=predictions,
+    )
+
+
+def _take(segment_id: str, producer: str, sha256: str, totals: _Totals, watermark: datetime | None) -> bool:
+    new = UsageSegment(
+        id=segment_id,
+        producer=producer,
+        sha256=sha256,
+        events=totals.events,
+        first_event_at=_time(totals.first_ms),
+        last_event_at=_time(totals.last_ms),
+    )
+    if not _insert(new):
+        known = UsageSegment.objects.get(pk=segment_id)
+        if known.sha256 != sha256:
+            logger.error("segment %s came again with other content: %s, taken was %s", segment_id, sha256, known.sha256)
+        return False
+    _add_to_rollup(totals)
+    quotas.settle(producer=producer, used=_used(totals))
+    _move_watermark(producer, watermark)
+    return True
+
+
+def _insert(segment: UsageSegment) -> bool:
+    """Whether this transaction is the one that brings the segment; waits for another that may be."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO tenants_usagesegment (id, producer, sha256, events, first_event_at, last_event_at, arrived_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [
+                segment.id,
+                segment.producer,
+                segment.sha256,
+                segment.events,
+                segment.first_event_at,
+                segment.last_event_at,
+                segment.arrived_at,
+            ],
+        )
+        return bool(cursor.rowcount)
+
+
+ADD = """
+INSERT INTO tenants_usagehour AS sum (tenant_id, hour, key, deployment, version, meter, quantity) VALUES %s
+ON CONFLICT (tenant_id, hour, key, deployment, version, meter) DO UPDATE SET quantity = sum.quantity + excluded.quantity
+"""
+
+
+def _add_to_rollup(totals: _Totals) -> None:
+    """In one statement, in the order of the keys: two shippers that meet wait for each other, and never in a ring."""
+    rows = []
+    for (tenant, hour, *series), sums in totals.quantities.items():
+        for meter, quantity in sums.items():
+            rows.append((tenant, _time(hour * HOUR_MS), *series, *_stored(meter, quantity)))
+    rows.sort(key=lambda row: row[:6])
+    if rows:
+        with connection.cursor() as cursor:
+            execute_values(cursor.cursor, ADD, rows, page_size=len(rows))
+
+
+def _stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
+    if meter not in METERS:
+        raise NotAnEvent(f"an event counts {meter!r}; expected one of {', '.join(sorted(METERS))}")
+    if meter == COMPUTE_US:
+        return Meter.COMPUTE_MS, EXACT.scaleb(Decimal(quantity), -3)
+    return meter, Decimal(quantity)
+
+
+def _used(totals: _Totals) -> dict[Use, int]:
+    used: dict[Use, int] = {}
+    for (tenant, minute), count in totals.predictions.items():
+        for period in Period.values:
+            moment = datetime.fromtimestamp(minute * 60, UTC)
+            use = Use(tenant_id=tenant, period=period, period_start=quotas.start_of(period, moment))
+            used[use] = used.get(use, 0) + count
+    return used
+
+
+def _move_watermark(producer: str, watermark: datetime | None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO tenants_usageproducer AS known (id, started_at, watermark) VALUES (%s, %s, %s)"
+            " ON CONFLICT (id) DO UPDATE SET watermark = GREATEST(known.watermark, excluded.watermark)",
+            [producer, timezone.now(), watermark],
+        )
+
+
+def _time(ms: int | None) -> datetime | None:
+    return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC)
