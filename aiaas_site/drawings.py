@@ -40,7 +40,7 @@ PINK: Colour = (232, 150, 156)
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class Picture:
     """One file of the data set."""
 
     name: str
@@ -60,17 +60,17 @@ def draw(kind: str, *, seed: int) -> bytes:
     return _photograph(picture, rng)
 
 
-def drawings(*, train: int = TRAIN, validation: int = VALIDATION) -> Iterator[Drawing]:
+def drawings(*, train: int = TRAIN, validation: int = VALIDATION) -> Iterator[Picture]:
     """The data set, half of each split cats; no picture of one split is in the other."""
     seed = 0
     for split, count in (("train", train), ("validation", validation)):
         for _ in range(count // len(CLASSES)):
             for kind in CLASSES:
-                yield Drawing(name=f"{split}/{kind}/{seed:04}.jpg", data=draw(kind, seed=seed))
+                yield Picture(name=f"{split}/{kind}/{seed:04}.jpg", data=draw(kind, seed=seed))
             seed += 1
 
 
-def archive(path: Path, items: Iterator[Drawing]) -> str:
+def archive(path: Path, items: Iterator[Picture]) -> str:
     """Writes the files as a zip, the same bytes for the same files; gives its sha256."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
         for item in items:

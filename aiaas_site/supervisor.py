@@ -15,7 +15,7 @@ LOOK_EVERY_SECONDS = 0.2
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
 STEADY_AFTER_SECONDS = 60.0
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Supervisor:
         log = None if self.logs is None else (self.logs / f"{program.name}.log").open("ab")
         try:
             # A group of its own: the terminal's Ctrl-C reaches it once, through us.
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603 (the commands are this module's callers' own)
                 command,
                 cwd=self.folder,
                 env=dict(self.environment),

@@ -59,7 +59,12 @@ class Site:
 
 @contextlib.contextmanager
 def running(
-    *, host: str, port: int, say: Callable[[str], None], logs: Path | None = None, settings: dict[str, str] | None = None
+    *,
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    logs: Path | None = None,
+    settings: dict[str, str] | None = None,
 ) -> Iterator[Site]:
     """A site that answers, until the block is left. The processes' output goes to the folder `logs`, if given.
 
@@ -78,7 +83,12 @@ def running(
                 Program("trainer", (sys.executable, "manage.py", "trainer")),
             )
             supervisor = Supervisor(
-                programs, say=say, environment=QUIET | os.environ | (settings or {}), folder=BASE_DIR, logs=logs, held=held
+                programs,
+                say=say,
+                environment=QUIET | os.environ | (settings or {}),
+                folder=BASE_DIR,
+                logs=logs,
+                held=held,
             )
             try:
                 supervisor.start()
