@@ -1,5 +1,6 @@
 """Django's settings: one file for every place, all of it from the environment (`env.py`), safe by default."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -75,6 +76,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = not PRODUCTION
+if not PRODUCTION:  # WhiteNoise warns where there is none; its files come from the packages then
+    Path(STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 # What the service admits
 DATASET_MAX_UPLOAD_BYTES = env.int("DATASET_MAX_UPLOAD_BYTES", default=2 * 1024**3)
@@ -145,6 +148,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "inference.api.prediction_paths.add",
+    ],
 }
 
 LOGGING = {

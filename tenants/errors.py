@@ -49,6 +49,10 @@ class Conflict(Refusal):
     status, title, slug = 409, "The state of the thing does not allow this", "conflict"
 
 
+class LengthRequired(Refusal):
+    status, title, slug = 411, "The length of the body is needed", "length-required"
+
+
 class TooLarge(Refusal):
     status, title, slug = 413, "The request is too large", "too-large"
 

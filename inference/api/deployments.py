@@ -16,7 +16,7 @@ from tenants.api.views import TenantView, idempotent
 class DeploymentSerializer(serializers.ModelSerializer[Deployment]):
     """A deployment as the API shows it."""
 
-    model = serializers.CharField(source="version.model.name", help_text="name of the model")  # type: ignore[assignment]
+    model = serializers.CharField(source="version.model.name", help_text="name of the model")
     version = serializers.IntegerField(source="version.number", help_text="number of the version that answers")
 
     class Meta:

@@ -72,7 +72,7 @@ class TenantEntry:
         """The tenant's deployment of this name; another tenant's is not there."""
         found = self.deployments.get(name)
         if found is None:
-            raise NotFound(f"There is no deployment {name!r}.")
+            raise UnknownDeployment(name)
         return found
 
 
@@ -85,6 +85,14 @@ class KeyEntry:
     tenant: TenantEntry
     scopes: frozenset[str]
     expires_at: float | None
+
+
+class UnknownDeployment(NotFound):
+    """The tenant has no deployment of this name; another tenant's is not there either."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no deployment {name!r}.")
+        self.name = name
 
 
 class Directory:

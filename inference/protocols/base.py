@@ -88,7 +88,8 @@ def as_tensor(values: Any, spec: TensorSpec, field: str) -> Tensor:
         found = found.astype(wanted)
     if not _fits(found, wanted):
         raise _wrong(field, f"values of {_values(found)}", spec)
-    tensor = found.astype(wanted, copy=False)
+    with np.errstate(over="ignore"):
+        tensor = found.astype(wanted, copy=False)
     if wanted.kind == "f" and not np.isfinite(tensor).all():
         raise _wrong(field, f"a number that is too large for {spec.dtype}", spec)
     if tensor.ndim != len(spec.shape) or any(

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from inference.engines.base import Tensor, Tensors
-from inference.plane.directory import DeploymentEntry, VersionEntry
+from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import Call, PredictRequest, as_tensor, dump_rows, parse_json
 from modelhub.signatures import TensorSpec
@@ -67,7 +67,10 @@ class TensorFlowServing:
         return _call(_rows(instances, specs), _render_rows)
 
     def render_error(self, refusal: Refusal) -> tuple[bytes, bytes]:
-        return orjson.dumps({"error": refusal.detail}), b"application/json"
+        detail = refusal.detail
+        if isinstance(refusal, UnknownDeployment):
+            detail = f"Servable not found for request: Latest({refusal.name})"
+        return orjson.dumps({"error": detail}), b"application/json"
 
 
 def check_version(entry: VersionEntry, *, name: str, version: str, label: str) -> None:

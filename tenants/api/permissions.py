@@ -13,7 +13,7 @@ from tenants.errors import Denied, Unauthenticated
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
-DEFAULT_SCOPES = {"GET": ("read",), "HEAD": ("read",), "OPTIONS": ()}
+DEFAULT_SCOPES = {"GET": ("read",), "OPTIONS": ()}
 
 
 class HasScope(BasePermission):
@@ -25,7 +25,7 @@ class HasScope(BasePermission):
             raise Unauthenticated(
                 "Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY' (members may log in instead)."
             )
-        method = request.method or "GET"
+        method = "GET" if request.method in (None, "HEAD") else request.method
         named: dict[str, tuple[str, ...]] = getattr(view, "scopes", {})
         needed = named.get(method, DEFAULT_SCOPES.get(method, ("manage",)))
         if needed and not caller.scopes & set(needed):
