@@ -75,7 +75,11 @@ def publish(
         created_at=now,
     )
     audit.record(
-        tenant=tenant_id, actor=actor, verb="model_version.publish", subject=str(version), manifest=version.manifest_sha256
+        tenant=tenant_id,
+        actor=actor,
+        verb="model_version.publish",
+        subject=str(version),
+        manifest=version.manifest_sha256,
     )
     return version
 

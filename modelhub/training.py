@@ -182,7 +182,9 @@ def fail(*, hold: Hold, error: str, seconds: Decimal, now: datetime) -> None:
 
 def put_back(*, hold: Hold) -> None:
     """Returns a job to the queue because its trainer stops; that is no attempt of its own."""
-    _change(hold, state=JobState.QUEUED, trainer="", lease_until=None, progress={}, history=[], attempt=F("attempt") - 1)
+    _change(
+        hold, state=JobState.QUEUED, trainer="", lease_until=None, progress={}, history=[], attempt=F("attempt") - 1
+    )
     audit.record(tenant=hold.tenant_id, actor=hold.actor, verb="training_job.put_back", subject=hold.job_id)
 
 
@@ -230,7 +232,11 @@ def _claimed(job: TrainingJob, trainer: str, now: datetime) -> TrainingJob:
     )
     if job.state == JobState.RUNNING:
         audit.record(
-            tenant=job.tenant_id, actor=f"trainer:{trainer}", verb="training_job.take_over", subject=job.pk, of=job.trainer
+            tenant=job.tenant_id,
+            actor=f"trainer:{trainer}",
+            verb="training_job.take_over",
+            subject=job.pk,
+            of=job.trainer,
         )
     return TrainingJob.across_tenants.select_related("dataset").get(pk=job.pk)
 
