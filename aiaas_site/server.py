@@ -25,6 +25,7 @@ def main() -> None:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         server_header=False,
         backlog=2048,

@@ -183,8 +183,18 @@ def _per_second(steps: list[Callable[[], int]]) -> float:
 def _bare_server() -> dict[int, Load]:
     """The same server and load generator with an application that does nothing."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare_asgi:application", "--port", str(port), "--loop",
-               "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning", "--lifespan", "off"]  # fmt: skip
+    options = [
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+        "--lifespan",
+        "off",
+    ]
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare_asgi:application", "--port", str(port), *options]
     process = subprocess.Popen(command)
     try:
         for _ in range(100):

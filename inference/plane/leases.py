@@ -55,7 +55,7 @@ class Leases:
     def __init__(self, *, producer: str, in_thread: Callable[..., "asyncio.Future[quotas.Grant]"]) -> None:
         self._producer = producer
         self._in_thread = in_thread
-        self._of_tenant: dict[str, tuple[Lease, ...]] = {}
+        self._of_tenant: dict[str, tuple[TenantEntry, tuple[Lease, ...]]] = {}
 
     async def spend(self, tenant: TenantEntry, rows: int) -> Spent:
         """Takes units for so many rows from each of the tenant's buckets, or refuses."""
@@ -75,15 +75,17 @@ class Leases:
 
     def of(self, tenant: TenantEntry) -> tuple[Lease, ...]:
         """The tenant's leases, one for each limit of its plan."""
-        found = self._of_tenant.get(tenant.id)
-        limits = ((Period.MINUTE, tenant.per_minute), (Period.MONTH, tenant.per_month))
-        if found is None or tuple((lease.period, lease.limit) for lease in found) != tuple(
-            (period, limit) for period, limit in limits if limit is not None
-        ):
-            found = self._of_tenant[tenant.id] = tuple(
-                Lease(period=period, limit=limit) for period, limit in limits if limit is not None
+        known, leases = self._of_tenant.get(tenant.id, (None, ()))
+        if known is not tenant:  # its entry was replaced: a lease stays while its limit does
+            limits = ((Period.MINUTE, tenant.per_minute), (Period.MONTH, tenant.per_month))
+            before = {(lease.period, lease.limit): lease for lease in leases}
+            leases = tuple(
+                before.get((period, limit)) or Lease(period=period, limit=limit)
+                for period, limit in limits
+                if limit is not None
             )
-        return found
+            self._of_tenant[tenant.id] = (tenant, leases)
+        return leases
 
     async def _fill_for(self, tenant: TenantEntry, lease: Lease, rows: int) -> None:
         """Fills the lease until it covers the request; what fills it already is waited for first."""

@@ -31,7 +31,8 @@ with scoping.operator():
         tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{"model.tflite": Path({path!r})}},
         serving={{"engine": "litert", "file": "model.tflite"}},
         signature=Signature(tensor(*{inputs!r}), tensor(*{outputs!r})), preprocessing={preprocessing!r},
-        labels={labels!r}, metrics={{}}, parameters={{}}, conversion={{}}, actor="operator:test", now=timezone.now(),
+        labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}},
+        actor="operator:test", now=timezone.now(),
     )
     if {deployment!r}:
         deployments.create(tenant=tenant, name={deployment!r}, model={model!r}, number=version.number,
@@ -40,11 +41,13 @@ print(json.dumps(version.number))
 """
 TINY: dict[str, Any] = {
     "recipe": "", "inputs": ("x", (-1, 4)), "outputs": ("y", (-1, 3)), "preprocessing": {}, "labels": [],
+    "decision": {},
 }  # fmt: skip
 IDENTITY = TINY | {"outputs": ("y", (-1, 4))}
 CNN: dict[str, Any] = {
     "recipe": "image-classifier", "inputs": ("image", (-1, 150, 150, 3)), "outputs": ("score", (-1, 1)),
     "preprocessing": {"kind": "picture", "height": 150, "width": 150, "scale": "1/255"}, "labels": ["cat", "dog"],
+    "decision": {"kind": "binary", "threshold": 0.5},
 }  # fmt: skip
 
 
