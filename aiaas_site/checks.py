@@ -5,7 +5,8 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Critical, Error, Tags, Warning, register
+from django.core import checks
+from django.core.checks import CheckMessage, Tags, register
 from django.db import connections
 
 DURABILITIES = ("process", "disk")
@@ -25,7 +26,7 @@ def role_is_held_by_row_security(
             what = "a superuser" if is_superuser else "allowed to bypass row-level security"
             hint = f"Name another role in DATABASE_URL, or: ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS."
             found.append(
-                Critical(
+                checks.Critical(
                     f"The database role {role!r} is {what}: tenants would not be kept apart.",
                     hint=hint,
                     id="aiaas_site.E001",
@@ -40,7 +41,7 @@ def durability_is_known(*, app_configs: Sequence[AppConfig] | None, **kwargs: An
     if settings.METERING_DURABILITY in DURABILITIES:
         return []
     message = f"METERING_DURABILITY is {settings.METERING_DURABILITY!r}; expected {' or '.join(DURABILITIES)}."
-    return [Error(message, id="aiaas_site.E002")]
+    return [checks.Error(message, id="aiaas_site.E002")]
 
 
 @register(Tags.security, deploy=True)
@@ -48,4 +49,4 @@ def place_is_production(*, app_configs: Sequence[AppConfig] | None, **kwargs: An
     """Outside production, secrets are drawn into `var/` and keys are marked as local."""
     if settings.PRODUCTION:
         return []
-    return [Warning("AIAAS_ENV is not 'production'.", hint="Set AIAAS_ENV=production.", id="aiaas_site.W001")]
+    return [checks.Warning("AIAAS_ENV is not 'production'.", hint="Set AIAAS_ENV=production.", id="aiaas_site.W001")]
