@@ -99,6 +99,11 @@ METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 # Trainer
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
 TRAINING_MAX_MEMORY_BYTES = env.int("TRAINING_MAX_MEMORY_BYTES", default=8 * 1024**3)
+TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=20)
+TRAINING_LEASE_SECONDS = env.float("TRAINING_LEASE_SECONDS", default=15.0)
+STORAGE_ACCRUAL_SECONDS = env.float("STORAGE_ACCRUAL_SECONDS", default=60.0)
+# Signs the manifests of model versions; without one it is derived from SECRET_KEY.
+MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 
 # Safety of the web side
 AUTH_PASSWORD_VALIDATORS = [
