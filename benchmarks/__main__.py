@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, one after the other; each is a process of its own, so that none leaves memory behind."""
+"""`make bench`: every benchmark, one after the other, each in a process of its own."""
 
 import subprocess
 import sys
