@@ -30,8 +30,20 @@ class Caller:
     scopes: frozenset[str]
     key: ApiKey | None = None
     role: str = ""
+    membership: Membership | None = None
 
     is_authenticated = True
+
+    @property
+    def id(self) -> str:
+        """The public id of the key, or of the membership."""
+        who = self.key or self.membership
+        return who.pk if who else ""
+
+    @property
+    def name(self) -> str:
+        """The name of the key, or what the member logs in with."""
+        return self.key.name if self.key else self.actor.partition(":")[2]
 
 
 def caller_of_key(key: ApiKey) -> Caller:
@@ -46,6 +58,7 @@ def caller_of_member(membership: Membership) -> Caller:
         actor=f"member:{membership.user.get_username()}",
         scopes=ROLE_SCOPES[membership.role],
         role=membership.role,
+        membership=membership,
     )
 
 

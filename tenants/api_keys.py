@@ -1,6 +1,7 @@
 """API keys: their form, and the verbs create, find and revoke."""
 
 import hashlib
+import re
 import secrets
 import zlib
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import datetime
 from django.conf import settings
 
 from tenants import audit
-from tenants.errors import FieldError, Invalid, NotFound
+from tenants.errors import Denied, FieldError, Invalid, NotFound
 from tenants.models import ApiKey, Tenant
 
 SCOPES = ("predict", "read", "manage", "billing")
@@ -17,6 +18,8 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SECRET_LENGTH = 30
 CHECKSUM_LENGTH = 6
 PREFIX_LENGTH = 16
+NAME_LENGTH = 80
+FORM = re.compile(rf"aiaas_[a-z]+_[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +36,24 @@ def create(
     name: str,
     scopes: list[str],
     actor: str,
+    may_grant: frozenset[str] = frozenset(SCOPES),
     expires_at: datetime | None = None,
     now: datetime,
 ) -> NewKey:
-    """Makes a key; its text is in the answer and nowhere else."""
+    """Makes a key; its text is in the answer and nowhere else. `may_grant`: the scopes that the actor has."""
+    if not 1 <= len(name) <= NAME_LENGTH:
+        message = f"Expected 1 to {NAME_LENGTH} characters; got {len(name)}."
+        raise Invalid(f"name: {message}", errors=(FieldError("name", message),))
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise Invalid(
             f"A key needs at least one of the scopes {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}.",
             errors=(FieldError("scopes", f"Expected some of {', '.join(SCOPES)}."),),
+        )
+    beyond = sorted(set(scopes) - may_grant)
+    if beyond:
+        raise Denied(
+            f"{actor} cannot give a key the scope {', '.join(beyond)}, having only {', '.join(sorted(may_grant))}."
         )
     if expires_at is not None and expires_at <= now:
         raise Invalid(
@@ -101,11 +113,7 @@ def draw() -> str:
 
 def is_well_formed(text: str) -> bool:
     """Whether the text has the form of a key and its checksum is right; says nothing about its existence."""
-    parts = text.split("_")
-    if len(parts) != 3 or parts[0] != "aiaas" or len(parts[2]) != SECRET_LENGTH + CHECKSUM_LENGTH:
-        return False
-    body, claimed = text[:-CHECKSUM_LENGTH], text[-CHECKSUM_LENGTH:]
-    return text.isascii() and checksum(body) == claimed
+    return FORM.fullmatch(text) is not None and checksum(text[:-CHECKSUM_LENGTH]) == text[-CHECKSUM_LENGTH:]
 
 
 def checksum(body: str) -> str:

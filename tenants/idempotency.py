@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -11,6 +12,7 @@ from tenants.errors import Conflict, FieldError, Invalid
 from tenants.models import IdempotentAnswer
 
 MAX_LENGTH = 255
+KEPT = timedelta(days=1)
 
 
 def fingerprint(method: str, path: str, body: Any) -> str:
@@ -19,7 +21,7 @@ def fingerprint(method: str, path: str, body: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(*, caller: Caller, key: str, fingerprint: str) -> IdempotentAnswer:
+def begin(*, caller: Caller, key: str, fingerprint: str, now: datetime) -> IdempotentAnswer:
     """The row of this key: with a status if it was answered before, else reserved by this transaction.
 
     A retry that arrives while the first request runs waits here for its commit.
@@ -29,10 +31,11 @@ def begin(*, caller: Caller, key: str, fingerprint: str) -> IdempotentAnswer:
             f"Idempotency-Key has {len(key)} characters; expected 1 to {MAX_LENGTH}.",
             errors=(FieldError("Idempotency-Key", f"Expected 1 to {MAX_LENGTH} characters."),),
         )
+    _forget(caller, before=now - KEPT)
     try:
         with transaction.atomic():
             return IdempotentAnswer.objects.create(
-                tenant=caller.tenant, caller=caller.actor, key=key, fingerprint=fingerprint
+                tenant=caller.tenant, caller=caller.actor, key=key, fingerprint=fingerprint, created_at=now
             )
     except IntegrityError:
         row = IdempotentAnswer.objects.for_tenant(caller.tenant).get(caller=caller.actor, key=key)
@@ -46,3 +49,9 @@ def keep(row: IdempotentAnswer, *, status: int, body: Any) -> None:
     row.status = status
     row.body = json.loads(json.dumps(body, default=str))
     row.save(update_fields=["status", "body"])
+
+
+def _forget(caller: Caller, *, before: datetime) -> None:
+    rows = IdempotentAnswer.objects.for_tenant(caller.tenant)
+    old = rows.filter(caller=caller.actor, created_at__lt=before).select_for_update(skip_locked=True)
+    rows.filter(pk__in=list(old.values_list("pk", flat=True))).delete()

@@ -11,6 +11,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.utils.urls import replace_query_param
 
 from tenants.errors import FieldError, Invalid
@@ -69,8 +70,9 @@ class Page(Generic[Row]):
     next: str | None
     previous: str | None
 
-    def response(self, results: Sequence[Any]) -> Response:
-        return Response({"next": self.next, "previous": self.previous, "results": list(results)})
+    def response(self, serializer: type[BaseSerializer[Any]], results: Sequence[Any]) -> Response:
+        shown = serializer(results, many=True).data
+        return Response({"next": self.next, "previous": self.previous, "results": shown})
 
 
 def page_of(

@@ -28,3 +28,29 @@ class PageQuery(StrictSerializer):
         required=False, min_value=1, max_value=200, help_text="how many rows a page has at most (default 50)"
     )
     cursor = serializers.CharField(required=False, help_text="the place in the list that `next` or `previous` names")
+
+
+class PlainDecimalField(serializers.DecimalField):
+    """A decimal number as a string, without an exponent and without zeros that say nothing."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_digits=None, decimal_places=None, **options)
+
+    def to_representation(self, value: Any) -> str:
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+class FieldErrorSerializer(serializers.Serializer[Any]):
+    field = serializers.CharField(help_text="where: a field of the body, or a parameter")
+    message = serializers.CharField(help_text="what was expected")
+
+
+class Problem(serializers.Serializer[Any]):
+    """A refusal as RFC 9457 describes it."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="for people: what was wrong and what is expected")
+    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]

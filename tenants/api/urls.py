@@ -1,5 +1,14 @@
 """Paths of this app under /api/v1/."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from tenants.api import accounts, billing, keys, usage
+
+urlpatterns: list[URLPattern] = [
+    path("me", accounts.MeView.as_view()),
+    path("api-keys", keys.ApiKeysView.as_view()),
+    path("api-keys/<str:key_id>", keys.ApiKeyView.as_view()),
+    path("usage", usage.UsageView.as_view()),
+    path("invoices", billing.InvoicesView.as_view()),
+    path("invoices/<str:month>", billing.InvoiceView.as_view()),
+]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 from django.db import models
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -114,7 +115,7 @@ def idempotent(method: Method[View, Arguments]) -> Method[View, Arguments]:
         if key is None:
             return method(self, request, *args, **kwargs)
         fingerprint = idempotency.fingerprint(request.method or "", request.get_full_path(), request.data)
-        row = idempotency.begin(caller=self.caller, key=key, fingerprint=fingerprint)
+        row = idempotency.begin(caller=self.caller, key=key, fingerprint=fingerprint, now=timezone.now())
         if row.status is not None:
             return Response(row.body, status=row.status, headers={"Idempotent-Replayed": "true"})
         response = method(self, request, *args, **kwargs)

@@ -1,0 +1,36 @@
+"""What the OpenAPI document says the same way at every address: refusals, pages of lists, the Idempotency-Key."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, inline_serializer
+from rest_framework import serializers
+
+from tenants.api.problems import CONTENT_TYPE
+from tenants.api.serializers import Problem
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Drawn by the client for each request: a retry with the same key gets the first answer, for a day.",
+)
+
+Serializer = type[serializers.BaseSerializer[Any]] | serializers.BaseSerializer[Any]
+
+
+def answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, Any]:
+    """The `responses` of an operation: what it answers, and the refusals besides 401 and 403."""
+    problems = {(code, CONTENT_TYPE): Problem for code in (401, 403, *refusals)}
+    return {status: body, **problems}
+
+
+def page_of(row: type[serializers.BaseSerializer[Any]]) -> serializers.Serializer[Any]:
+    """A page of a list of these rows."""
+    return inline_serializer(
+        f"{row.__name__.removesuffix('Serializer')}Page",
+        {
+            "next": serializers.URLField(allow_null=True, help_text="the page after this one"),
+            "previous": serializers.URLField(allow_null=True, help_text="the page before this one"),
+            "results": row(many=True),
+        },
+    )
