@@ -130,7 +130,8 @@ def train(customer: Customer, dataset: Json, parameters: Json, terminal: Termina
 def _unfinished_job(customer: Customer, dataset: Json) -> Json | None:
     """A job for this data set that an earlier run left behind."""
     for state in UNFINISHED:
-        for job in customer.get("/api/v1/training-jobs", state=state)["results"]:
+        jobs: list[Json] = customer.get("/api/v1/training-jobs", state=state, model=MODEL)["results"]
+        for job in jobs:
             if job["dataset"] == dataset["id"]:
                 return job
     return None
