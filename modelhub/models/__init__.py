@@ -2,11 +2,12 @@
 
 from modelhub.models.datasets import Dataset, DatasetKind, DatasetState
 from modelhub.models.registry import Model, ModelVersion
-from modelhub.models.storage import Blob, StorageAccrual
+from modelhub.models.storage import Blob, BlobUse, StorageAccrual
 from modelhub.models.training import JobState, TrainingJob, TrainingLogLine
 
 __all__ = [
     "Blob",
+    "BlobUse",
     "Dataset",
     "DatasetKind",
     "DatasetState",

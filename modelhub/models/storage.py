@@ -3,6 +3,7 @@
 from django.db import models
 from django.utils import timezone
 
+from modelhub.models.datasets import Dataset
 from tenants.models import Tenant, TenantOwned
 
 
@@ -26,8 +27,23 @@ class Blob(TenantOwned):
         return self.sha256
 
 
+class BlobUse(TenantOwned):
+    """That a data set holds a stored file: the file is erased with the last of its uses."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")
+    sha256 = models.CharField(max_length=64)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [models.UniqueConstraint(fields=["dataset", "sha256"], name="one_use_a_dataset")]
+        indexes = [models.Index(fields=["tenant", "sha256"], name="uses_of_a_blob")]
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id} holds {self.sha256}"
+
+
 class StorageAccrual(models.Model):
-    """Up to when a tenant's stored byte-hours are in the ledger."""
+    """Up to when a tenant's stored byte-hours are in the ledger; whoever stores or erases locks this row."""
 
     tenant = models.OneToOneField(Tenant, on_delete=models.PROTECT, primary_key=True, related_name="+")
     until = models.DateTimeField()

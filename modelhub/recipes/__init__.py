@@ -1,1 +1,17 @@
 """The recipes: a new one is one file here, and one line below."""
+
+from modelhub.recipes.base import Recipe
+from modelhub.recipes.image import ImageClassifier
+from tenants.errors import FieldError, Invalid
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (ImageClassifier(),)}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of this name; raises Invalid that lists those that exist."""
+    if name not in RECIPES:
+        expected = f"expected one of {', '.join(sorted(RECIPES))}"
+        raise Invalid(
+            f"There is no recipe {name!r}; {expected}.", errors=(FieldError("recipe", f"Unknown recipe; {expected}."),)
+        )
+    return RECIPES[name]

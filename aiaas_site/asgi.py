@@ -1,0 +1,119 @@
+"""The door: prediction paths to the plane, everything else to Django.
+
+Three applications, so that each plane can be scaled alone: `application` serves both, `plane` and `control` one each.
+Django runs as WSGI in threads: on ASGI it serves a third of the requests, and reads a whole upload before its view.
+"""
+
+import json
+import os
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aiaas_site.settings")
+
+from aiaas_site.wsgi import application as django_application  # it sets Django up, so it comes first
+
+# isort: split
+from a2wsgi import WSGIMiddleware
+from django.conf import settings
+
+from inference.plane.app import Plane, takes
+from tenants.api import problems
+from tenants.errors import NotFound, Refusal, TooLarge, Unavailable
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+UPLOAD_PATH = re.compile(r"/api/v1/datasets/[^/]+/content/?")
+CONTROL_THREADS = 8
+
+
+class Door:
+    """One ASGI application over either plane or both."""
+
+    def __init__(self, *, plane: Plane | None, control: Any | None) -> None:
+        self._plane = plane
+        self._control = control
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if self._plane is not None and takes(scope["path"]):
+                await self._plane(scope, receive, send)
+            elif scope["path"] == "/healthz":
+                await self._health(send)
+            elif self._control is not None:
+                await self._to_django(scope, receive, send)
+            else:
+                await _refuse(
+                    NotFound(f"This server answers predictions only; there is nothing at {scope['path']}."), send
+                )
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _to_django(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._control is not None
+        declared = int(dict(scope["headers"]).get(b"content-length", b"0"))
+        limit = (
+            settings.DATASET_MAX_UPLOAD_BYTES if UPLOAD_PATH.fullmatch(scope["path"]) else settings.API_MAX_BODY_BYTES
+        )
+        if declared > limit:
+            await _refuse(TooLarge(f"The body has {declared:,} bytes; the limit is {limit:,}."), send)
+        else:
+            await self._control(scope, receive, send)
+
+    async def _health(self, send: Send) -> None:
+        if self._plane is not None and not self._plane.healthy():
+            await _refuse(
+                Unavailable("The server is starting, stopping, or has lost its database.", retry_after=1), send
+            )
+        else:
+            await _answer(200, b'{"status":"ok"}', "application/json", {}, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Starts and stops the plane with the server."""
+        await receive()
+        try:
+            if self._plane is not None:
+                await self._plane.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if self._plane is not None:
+            await self._plane.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _refuse(refusal: Refusal, send: Send) -> None:
+    body = json.dumps(problems.body(refusal)).encode()
+    await _answer(refusal.status, body, problems.CONTENT_TYPE, problems.headers(refusal), send)
+
+
+async def _answer(status: int, body: bytes, content_type: str, headers: dict[str, str], send: Send) -> None:
+    found = {"content-type": content_type, "content-length": str(len(body))} | headers
+    raw = [(name.lower().encode(), value.encode()) for name, value in found.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _django() -> Any:
+    return WSGIMiddleware(django_application, workers=CONTROL_THREADS)
+
+
+def application() -> Door:
+    """Both planes in one process."""
+    return Door(plane=Plane(), control=_django())
+
+
+def plane() -> Door:
+    """The prediction plane alone."""
+    return Door(plane=Plane(), control=None)
+
+
+def control() -> Door:
+    """The control plane alone."""
+    return Door(plane=None, control=_django())

@@ -1,0 +1,108 @@
+"""A load generator that costs little: raw sockets and epoll in one process, so that two cores suffice for both sides.
+
+It sends one prepared request over and over on each of its connections, waits for each answer before the next request,
+and is bounded in time. Only loopback addresses are taken.
+"""
+
+import selectors
+import socket
+import statistics
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of it. Latencies in milliseconds."""
+
+    connections: int
+    requests: int
+    errors: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+def request(path: str, key: str, body: bytes, content_type: str) -> bytes:
+    """The bytes of one POST."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def run(port: int, prepared: list[bytes], *, connections: int, seconds: float, warm_up: float = 0.5) -> Load:
+    """Sends the prepared requests in turn on so many connections. Answers but 200 are errors."""
+    selector = selectors.EpollSelector()
+    sockets = [_Connection(port, prepared, offset) for offset in range(connections)]
+    for connection in sockets:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    begun = time.perf_counter()
+    counted_from, until = begun + warm_up, begun + warm_up + seconds
+    for connection in sockets:
+        connection.send(time.perf_counter())
+    latencies: list[float] = []
+    errors = 0
+    now = begun
+    while now < until:
+        for key, _ in selector.select(timeout=1):
+            connection = key.data
+            status = connection.receive()
+            now = time.perf_counter()
+            if status is None:
+                continue
+            if now >= counted_from:
+                latencies.append(now - connection.sent_at)
+                errors += status != b"200"
+            connection.send(now)
+        now = time.perf_counter()
+    for connection in sockets:
+        connection.socket.close()
+    cuts = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [float("nan")] * 99
+    return Load(
+        connections=connections,
+        requests=len(latencies),
+        errors=errors,
+        seconds=now - counted_from,
+        p50_ms=cuts[49] * 1e3,
+        p99_ms=cuts[98] * 1e3,
+    )
+
+
+class _Connection:
+    """One keep-alive connection with at most one request under way."""
+
+    def __init__(self, port: int, prepared: list[bytes], offset: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sent_at = 0.0
+        self._prepared = prepared
+        self._next = offset
+        self._buffer = b""
+
+    def send(self, now: float) -> None:
+        self.sent_at = now
+        self.socket.sendall(self._prepared[self._next % len(self._prepared)])
+        self._next += 1
+
+    def receive(self) -> bytes | None:
+        """The status of a whole answer, or none while more of it is to come."""
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        self._buffer += data
+        head_end = self._buffer.find(b"\r\n\r\n")
+        if head_end < 0:
+            return None
+        at = self._buffer.lower().find(b"content-length:", 0, head_end)
+        length = int(self._buffer[at + 15 : self._buffer.index(b"\r", at)])
+        if len(self._buffer) < head_end + 4 + length:
+            return None
+        status = self._buffer[9:12]
+        self._buffer = b""
+        return status

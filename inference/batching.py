@@ -1,0 +1,179 @@
+"""The batcher: queues of work, and how a batch of it runs.
+
+As Triton's, not as a timer: whoever is free takes everything queued for a version, up to its best batch size. An idle
+server adds no waiting, and a busy one fills its batches by itself.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from inference.engines.base import Engine, Tensor, Tensors
+from tenants.errors import DeadlineExceeded, OverQuota, Refusal, Unavailable
+
+logger = logging.getLogger(__name__)
+
+Prepare = Callable[[tuple[bytes, ...]], Tensors]
+
+
+class Receipt(Protocol):
+    """What is written down of an answered request, and how its caller is told."""
+
+    def payload(self, work: "Work") -> bytes: ...
+
+    def settle(self, error: Exception | None) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One request's rows on their way through a version, and then its answer or its error.
+
+    Either `inputs` holds the tensors, or `raw` the rows as they came (pictures), which the engine's thread prepares.
+    """
+
+    rows: int
+    deadline: float
+    render: Callable[[Tensors], bytes]
+    inputs: Tensors | None = None
+    raw: tuple[bytes, ...] = ()
+    receipt: "Receipt | None" = None
+    abandoned: bool = False
+    answer: bytes | None = None
+    error: Exception | None = None
+    compute_us: int = 0
+
+
+class HostRows:
+    """The rows queued on the whole host, bounded."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.queued = 0
+
+
+@dataclass(slots=True)
+class Queue:
+    """The work waiting for one version, bounded in rows."""
+
+    best_rows: int
+    limit: int
+    host: HostRows
+    rows: int = 0
+    _waiting: deque[Work] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def put(self, work: Work) -> None:
+        """Adds work at the end, or refuses it: the version's queue is full, or the host is."""
+        with self._lock:
+            if self.rows and self.rows + work.rows > self.limit:
+                raise OverQuota(
+                    f"{self.rows} rows are queued for this deployment; its queue takes {self.limit}.", retry_after=1
+                )
+            if self.host.queued and self.host.queued + work.rows > self.host.limit:
+                raise Unavailable(f"{self.host.queued} rows are queued on this host.", retry_after=1)
+            self._waiting.append(work)
+            self.rows += work.rows
+            self.host.queued += work.rows
+
+    def take(self, now: float) -> list[Work]:
+        """The next batch: whole requests in their order, up to the best size, at least one if there is any.
+
+        Work whose caller has left is dropped here; work past its deadline is in the batch with its error set.
+        """
+        batch: list[Work] = []
+        rows = 0
+        with self._lock:
+            while self._waiting and (not batch or rows + self._waiting[0].rows <= self.best_rows):
+                work = self._waiting.popleft()
+                self.rows -= work.rows
+                self.host.queued -= work.rows
+                if work.abandoned:
+                    continue
+                if work.deadline < now:
+                    work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
+                else:
+                    rows += work.rows
+                batch.append(work)
+        return batch
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+
+def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, best_rows: int) -> None:
+    """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone."""
+    started = time.perf_counter_ns()
+    try:
+        if prepare is not None:
+            _prepare_each(batch, prepare)
+        ready = [work for work in batch if work.error is None]
+        if ready:
+            _answer_each(ready, _run_rows(_joined(ready), engine, best_rows))
+            _share_compute(ready, (time.perf_counter_ns() - started) // 1000)
+    except Exception as error:
+        logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(batch))
+        for work in batch:
+            work.error = work.error or error
+
+
+def _prepare_each(batch: list[Work], prepare: Prepare) -> None:
+    for work in batch:
+        if work.raw and work.error is None:
+            _guarded(work, lambda work: _prepare(work, prepare))
+
+
+def _prepare(work: Work, prepare: Prepare) -> None:
+    work.inputs = prepare(work.raw)
+    work.raw = ()
+
+
+def _joined(ready: list[Work]) -> Tensors:
+    """The inputs of all requests, one under the other."""
+    first = ready[0].inputs or {}
+    if len(ready) == 1:
+        return first
+    return {name: np.concatenate([(work.inputs or {})[name] for work in ready]) for name in first}
+
+
+def _run_rows(inputs: Tensors, engine: Engine, best_rows: int) -> dict[str, Tensor]:
+    """Runs any number of rows, in pieces of at most the best batch size, and joins what comes out."""
+    total = len(next(iter(inputs.values())))
+    if total <= best_rows:
+        return engine.run(inputs)
+    parts = [
+        engine.run({name: rows[start : start + best_rows] for name, rows in inputs.items()})
+        for start in range(0, total, best_rows)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _answer_each(ready: list[Work], outputs: Tensors) -> None:
+    start = 0
+    for work in ready:
+        end = start + work.rows
+        own = {name: rows[start:end] for name, rows in outputs.items()}
+        _guarded(work, lambda work, own=own: setattr(work, "answer", work.render(own)))  # type: ignore[misc]
+        start = end
+
+
+def _share_compute(ready: list[Work], microseconds: int) -> None:
+    """Each request bears the batch's time by its rows."""
+    total = sum(work.rows for work in ready)
+    for work in ready:
+        work.compute_us = microseconds * work.rows // total
+
+
+def _guarded(work: Work, step: Callable[[Work], None]) -> None:
+    try:
+        step(work)
+    except Refusal as refusal:
+        work.error = refusal
+    except Exception as error:
+        logger.exception("a request failed alone in its batch")
+        work.error = error

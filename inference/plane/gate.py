@@ -1,0 +1,100 @@
+"""The gate: who sends a prediction request, and what a request may be."""
+
+import base64
+import binascii
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from inference.plane.directory import Directory, KeyEntry
+from tenants.errors import Denied, Invalid, TooLarge, Unauthenticated
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = dict[bytes, bytes]
+SCOPE = "predict"
+
+
+class Disconnected(Exception):
+    """The caller left before its request was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may be."""
+
+    body_bytes: int
+    rows: int
+    deadline_seconds: float
+
+
+def identify(headers: Headers, directory: Directory) -> KeyEntry:
+    """The key that the request carries, allowed to predict."""
+    text = headers.get(b"x-api-key")
+    if text is None:
+        scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
+        match scheme.lower():
+            case b"bearer":
+                pass
+            case b"basic":
+                text = _password(text)
+            case _:
+                raise Unauthenticated("Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
+    key = directory.key(hashlib.sha256(text.strip()).digest(), now=time.time())
+    if SCOPE not in key.scopes:
+        raise Denied(f"Predictions need the scope predict; this key has {', '.join(sorted(key.scopes))}.")
+    return key
+
+
+def _password(credentials: bytes) -> bytes:
+    try:
+        return base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
+def deadline(headers: Headers, limits: Limits, *, now: float) -> float:
+    """When the answer must be there: `X-Request-Timeout` in seconds, at most the service's own limit."""
+    wanted = headers.get(b"x-request-timeout")
+    if wanted is None:
+        return now + limits.deadline_seconds
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise Invalid(f"X-Request-Timeout is {wanted.decode('latin-1')!r}; expected a number of seconds above 0.")
+    return now + min(seconds, limits.deadline_seconds)
+
+
+async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+    """The whole body, or a refusal as soon as it is known to be too large."""
+    declared = headers.get(b"content-length", b"")
+    if declared and int(declared) > limits.body_bytes:
+        raise _too_large(int(declared), limits)
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        if len(body) > limits.body_bytes:
+            raise _too_large(len(body), limits)
+        return body
+    parts = []
+    total = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        parts.append(message.get("body", b""))
+        total += len(parts[-1])
+        if total > limits.body_bytes:
+            raise _too_large(total, limits)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _too_large(size: int, limits: Limits) -> TooLarge:
+    return TooLarge(f"The body has {size:,} bytes or more; the limit is {limits.body_bytes:,}.")

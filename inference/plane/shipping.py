@@ -1,0 +1,132 @@
+"""Shipping: closed segments go into the ledger, our own about every second, and those of producers that died."""
+
+import logging
+import os
+import queue
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+
+from inference.plane import spool
+from inference.plane.spool import LOCK, Segment
+from tenants import usage
+
+ADOPT_SECONDS = 10.0
+RETRY_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+
+class Shipper:
+    """A thread that ships. What cannot be shipped stays on disk and is tried again."""
+
+    def __init__(self, root: Path, *, producer: str) -> None:
+        self._root = root
+        self._producer = producer
+        self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._unshipped: list[Segment] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, segment: Segment) -> None:
+        """Takes a closed segment; returns at once."""
+        self._segments.put(segment)
+
+    def stop(self) -> None:
+        """Ships what is there, once, and ends; what fails is left for the next process."""
+        self._stopping = True
+        self._segments.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._attempt(lambda: usage.open_producer(producer=self._producer, now=timezone.now()))
+            adopted_at = 0.0
+            while not self._stopping:
+                if (now := datetime.now(UTC).timestamp()) - adopted_at > ADOPT_SECONDS:
+                    adopted_at = now
+                    self._attempt(lambda: adopt_dead(self._root))
+                self._collect(timeout=RETRY_SECONDS)
+                self._ship()
+            self._collect(timeout=0)
+            self._ship()
+            if not self._unshipped:
+                self._attempt(lambda: usage.close_producer(producer=self._producer, now=timezone.now()))
+        finally:
+            connection.close()
+
+    def _collect(self, *, timeout: float) -> None:
+        """Waits for a segment, and takes all that are there."""
+        try:
+            found = self._segments.get(timeout=timeout) if timeout else self._segments.get_nowait()
+            while True:
+                if found is not None:
+                    self._unshipped.append(found)
+                found = self._segments.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _ship(self) -> None:
+        while self._unshipped:
+            segment = self._unshipped[0]
+            if not self._attempt(lambda: ship(segment, producer=self._producer)):  # noqa: B023 (called at once)
+                return
+            self._unshipped.pop(0)
+
+    def _attempt(self, step: object) -> bool:
+        assert callable(step)
+        try:
+            step()
+        except (DatabaseError, InterfaceError, OSError) as error:
+            logger.warning("usage waits on disk and is shipped later: %s", str(error).strip())
+            connection.close()
+            return False
+        return True
+
+
+def ship(segment: Segment, *, producer: str) -> None:
+    """Puts one segment into the ledger, where a second time changes nothing, and removes its file."""
+    usage.take_segment(
+        segment_id=segment.id,
+        producer=producer,
+        data=segment.path.read_bytes(),
+        watermark=datetime.fromtimestamp(segment.complete_before, UTC),
+    )
+    segment.path.unlink()
+
+
+def adopt_dead(root: Path) -> int:
+    """Ships the segments of producers whose process has died, torn tails cut; says how many producers there were."""
+    adopted = 0
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        lock = spool.adopt(folder)
+        if lock is None:
+            continue
+        try:
+            _adopt(folder)
+            adopted += 1
+        finally:
+            os.close(lock)
+    return adopted
+
+
+def _adopt(folder: Path) -> None:
+    """The end of a segment that is no whole frame belongs to an answer that was never sent."""
+    producer = folder.name
+    for path in spool.segments_of(folder):
+        data = path.read_bytes()
+        _, good = usage.decode(data)
+        if good < len(data):
+            logger.warning("%s: the last %d bytes are torn and left out", path.name, len(data) - good)
+        if good:
+            usage.take_segment(segment_id=path.stem, producer=producer, data=data[:good], watermark=None)
+        path.unlink()
+    usage.close_producer(producer=producer, now=timezone.now())
+    (folder / LOCK).unlink()
+    folder.rmdir()
+    logger.info("adopted the usage of %s, whose process had died", producer)

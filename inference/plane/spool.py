@@ -1,0 +1,197 @@
+"""The spool: each answered request's usage on disk before its answer is sent.
+
+A producer is one process with a folder and a lock file of its own. It appends frames to its current segment with one
+`write` a batch. A segment is closed about every second or megabyte and shipped into the ledger (`shipping.py`).
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from tenants.errors import Unavailable
+
+OPEN, CLOSED = ".open", ".closed"
+LOCK = "lock"
+SEGMENT_BYTES = 1024**2
+SEGMENT_SECONDS = 1.0
+HEADER = struct.Struct("<II")
+logger = logging.getLogger(__name__)
+
+
+class SpoolFailed(Unavailable):
+    """Usage cannot be recorded, so nothing is given away: the request is refused."""
+
+
+def frame(payload: bytes) -> bytes:
+    """Length, CRC32C, payload."""
+    return HEADER.pack(len(payload), google_crc32c.value(payload)) + payload
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A closed segment on disk. Its id is unique for ever; all events before `complete_before` are in it or earlier."""
+
+    id: str
+    path: Path
+    complete_before: float
+
+
+class Spool:
+    """The producer's side. Used by the event loop's thread only."""
+
+    def __init__(
+        self, root: Path, *, durable: bool, in_flight_seconds: float, closed: Callable[[Segment], None]
+    ) -> None:
+        self.producer = f"plane-{os.uname().nodename[:20]}-{os.getpid()}-{secrets.token_hex(6)}"
+        self.folder, self._lock = _new_folder(root, self.producer)
+        self._durable = durable
+        self._in_flight_seconds = in_flight_seconds
+        self._closed = closed
+        self._number = 0
+        self._file = -1
+        self._size = 0
+        self._failed = False
+        self._unsynced: list[asyncio.Future[None]] = []
+        self._syncing = False
+
+    def append(self, frames: bytes) -> None:
+        """Writes whole frames or none; what cannot be written raises SpoolFailed."""
+        if self._failed:
+            raise SpoolFailed("A write of usage records was lost; this process answers no more.", retry_after=5)
+        try:
+            if self._file < 0:
+                self._open()
+            written = os.write(self._file, frames)
+            if written != len(frames):
+                raise OSError(f"{written} of {len(frames)} bytes were written")
+        except OSError as error:
+            self._take_back()
+            logger.error("usage cannot be recorded: %s", error)
+            raise SpoolFailed(
+                "Usage cannot be recorded at the moment, so nothing is answered.", retry_after=5
+            ) from error
+        self._size += written
+        if self._size >= SEGMENT_BYTES:
+            self.rotate_if_possible()
+
+    @property
+    def durable(self) -> bool:
+        """Whether an answer waits until its record survives the death of the machine."""
+        return self._durable
+
+    async def synced(self) -> None:
+        """Returns when everything appended so far is on the disk; requests share a sync."""
+        done = asyncio.get_running_loop().create_future()
+        self._unsynced.append(done)
+        if not self._syncing:
+            self._syncing = True
+            asyncio.ensure_future(self._sync())  # noqa: RUF006 (its waiters hold it)
+        await done
+
+    async def _sync(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._unsynced:
+            waiting, self._unsynced = self._unsynced, []
+            try:
+                if self._file >= 0:
+                    await loop.run_in_executor(None, _sync_and_close, os.dup(self._file))
+                outcome: Exception | None = None
+            except OSError as error:
+                # What an fsync lost cannot be known: the segment is abandoned, and nothing more is acknowledged.
+                self._failed = True
+                logger.critical("fdatasync of the spool failed: %s", error)
+                outcome = SpoolFailed("A write of usage records was lost; this process answers no more.", retry_after=5)
+            for done in waiting:
+                if not done.done():
+                    done.set_exception(outcome) if outcome else done.set_result(None)
+        self._syncing = False
+
+    def rotate(self) -> None:
+        """Closes the current segment, if it holds anything, and hands it on to be shipped."""
+        if self._file < 0 or not self._size:
+            return
+        if self._durable:
+            os.fdatasync(self._file)
+        opened = self._path(OPEN)
+        closed = opened.rename(opened.with_suffix(CLOSED))
+        os.close(self._file)
+        self._file = -1
+        complete_before = time.time() - self._in_flight_seconds
+        self._closed(Segment(id=closed.stem, path=closed, complete_before=complete_before))
+
+    def rotate_if_possible(self) -> None:
+        """Closes the current segment; one that cannot be closed stays the current one."""
+        try:
+            self.rotate()
+        except OSError as error:
+            logger.error("a segment could not be closed and is tried again: %s", error)
+
+    def release(self) -> None:
+        """Gives up the folder: gone if everything was shipped, else left to whoever adopts it."""
+        if not segments_of(self.folder):
+            (self.folder / LOCK).unlink()
+            self.folder.rmdir()
+        os.close(self._lock)
+
+    def _open(self) -> None:
+        self._number += 1
+        self._file = os.open(self._path(OPEN), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._size = 0
+        if self._durable:
+            _sync_and_close(os.open(self.folder, os.O_RDONLY))
+
+    def _take_back(self) -> None:
+        """Cuts what a failing write left of a frame, so that the segment ends with a whole one."""
+        if self._file >= 0:
+            try:
+                os.ftruncate(self._file, self._size)
+            except OSError as error:
+                self._failed = True
+                logger.critical("a torn record stays at the end of the segment: %s", error)
+
+    def _path(self, suffix: str) -> Path:
+        return self.folder / f"{self.producer}.{self._number:08d}{suffix}"
+
+
+def _new_folder(root: Path, producer: str) -> tuple[Path, int]:
+    """A producer's folder and its lock; it has its name only once it is locked, so that none adopts it meanwhile."""
+    draft = root / f".{producer}"
+    draft.mkdir(parents=True)
+    lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return draft.rename(root / producer), lock
+
+
+def _sync_and_close(file: int) -> None:
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def adopt(folder: Path) -> int | None:
+    """The lock of a dead producer's folder, or none while its process lives or another adopts it."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def segments_of(folder: Path) -> list[Path]:
+    """The segments in a producer's folder, oldest first, the one being written among them."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (OPEN, CLOSED))

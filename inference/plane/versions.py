@@ -1,0 +1,178 @@
+"""Loaded versions: each is checked, loaded and measured once, however many requests wait for it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inference import batching
+from inference.batching import HostRows, Queue, Work
+from inference.engines.base import Engine, Tensors, zeros
+from inference.engines.litert import LiteRT
+from inference.plane.directory import VersionEntry
+from modelhub import artifacts, recipes
+from modelhub.recipes.base import Served
+from tenants.errors import Unavailable
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+MEASURE_SECONDS = 0.03
+# A larger batch must be worth at least this much more throughput, because the requests in it wait for one another.
+WORTH = 1.10
+# A batch cheaper than this runs on the event loop: handing it to a thread and back would cost more.
+INLINE_SECONDS = 100e-6
+RETRY_SECONDS = 5.0
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the engine does on this host, one thread: seconds by batch size, and what follows from it."""
+
+    seconds: dict[int, float]
+    best_rows: int
+
+    @property
+    def inline(self) -> bool:
+        """Whether its batches are cheaper than a thread hop."""
+        return self.seconds[self.best_rows] < INLINE_SECONDS
+
+
+class LoadedVersion:
+    """A version ready to answer: its engine, its recipe's serving side, and its queue."""
+
+    def __init__(
+        self, entry: VersionEntry, engine: Engine, served: Served | None, measured: Measured, queue: Queue
+    ) -> None:
+        self.entry = entry
+        self.engine = engine
+        self.served = served
+        self.measured = measured
+        self.queue = queue
+        self.flushing = False
+
+    def run(self, batch: list[Work]) -> None:
+        """Runs one batch, in the thread that calls."""
+        prepare = self.prepare if self.served is not None else None
+        batching.run(batch, engine=self.engine, prepare=prepare, best_rows=self.measured.best_rows)
+
+    def prepare(self, raw: tuple[bytes, ...]) -> Tensors:
+        """Rows as they came to the model's one input tensor."""
+        assert self.served is not None
+        rows = [self.served.prepare(one) for one in raw]
+        name = self.entry.signature.inputs[0].name
+        return {name: np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]}
+
+
+class Versions:
+    """The versions in memory. Loading happens in threads of its own and never holds up those that are loaded."""
+
+    def __init__(self, *, queue_limit: int, host: HostRows) -> None:
+        self._queue_limit = queue_limit
+        self._host = host
+        self._loaded: dict[str, LoadedVersion] = {}
+        self._loading: dict[str, asyncio.Future[LoadedVersion]] = {}
+        self._failed: dict[str, tuple[float, str]] = {}
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
+
+    def loaded(self, version_id: str) -> LoadedVersion | None:
+        return self._loaded.get(version_id)
+
+    def states(self) -> dict[str, str]:
+        """Every version that is loaded or being loaded, with its state in TensorFlow Serving's words."""
+        return dict.fromkeys(self._loading, "LOADING") | dict.fromkeys(self._loaded, "AVAILABLE")
+
+    async def load(self, entry: VersionEntry) -> LoadedVersion:
+        """The version, loaded now if it was not."""
+        found = self._loaded.get(entry.id)
+        return found if found is not None else await asyncio.shield(self._begin(entry))
+
+    def keep_only(self, entries: Iterable[VersionEntry]) -> None:
+        """Loads what is deployed and not loaded, and lets go what is deployed no longer."""
+        wanted = {entry.id: entry for entry in entries}
+        for version_id in self._loaded.keys() - wanted.keys():
+            del self._loaded[version_id]
+        for entry in wanted.values():
+            if entry.id not in self._loaded and entry.id not in self._loading:
+                self._begin(entry).add_done_callback(_exception_seen)
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def _begin(self, entry: VersionEntry) -> "asyncio.Future[LoadedVersion]":
+        failed_at, why = self._failed.get(entry.id, (0.0, ""))
+        if time.monotonic() - failed_at < RETRY_SECONDS and why:
+            raise Unavailable(why, retry_after=RETRY_SECONDS)
+        loading = self._loading.get(entry.id)
+        if loading is None:
+            loading = self._loading[entry.id] = asyncio.ensure_future(self._load(entry))
+        return loading
+
+    async def _load(self, entry: VersionEntry) -> LoadedVersion:
+        loop = asyncio.get_running_loop()
+        try:
+            engine, served, measured = await loop.run_in_executor(self._threads, _make, entry)
+        except Exception as error:
+            logger.exception("version %s of %s could not be loaded", entry.label, entry.tenant_id)
+            why = f"Version {entry.label} could not be loaded on this host."
+            self._failed[entry.id] = (time.monotonic(), why)
+            raise Unavailable(why, retry_after=RETRY_SECONDS) from error
+        finally:
+            del self._loading[entry.id]
+        queue = Queue(best_rows=measured.best_rows, limit=self._queue_limit, host=self._host)
+        loaded = self._loaded[entry.id] = LoadedVersion(entry, engine, served, measured, queue)
+        self._failed.pop(entry.id, None)
+        return loaded
+
+
+def _exception_seen(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled():
+        done.exception()
+
+
+def _make(entry: VersionEntry) -> tuple[Engine, Served | None, Measured]:
+    """Checks the artifact against its sealed manifest, loads it and measures it."""
+    path = artifacts.checked_path(
+        tenant_id=entry.tenant_id,
+        manifest=entry.manifest,
+        manifest_seal=entry.manifest_seal,
+        file=entry.manifest["serving"]["file"],
+    )
+    engine = ENGINES[entry.manifest["serving"]["engine"]](path=path, signature=entry.signature)
+    served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
+    return engine, served, measure(engine, entry)
+
+
+ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT}
+
+
+def measure(engine: Engine, entry: VersionEntry) -> Measured:
+    """Times the engine at each batch size, on one thread, and chooses the smallest that is worth it."""
+    seconds: dict[int, float] = {}
+    best = BATCH_SIZES[0]
+    for rows in BATCH_SIZES:
+        inputs = {spec.name: zeros(spec.shape, spec.dtype, rows) for spec in entry.signature.inputs}
+        seconds[rows] = _fastest(lambda inputs=inputs: engine.run(inputs))  # type: ignore[misc]
+        if rows / seconds[rows] > WORTH * best / seconds[best]:
+            best = rows
+        elif rows > best * 2:
+            break
+    return Measured(seconds=seconds, best_rows=best)
+
+
+def _fastest(step: Callable[[], object]) -> float:
+    """Seconds of the fastest of several runs, the first left out."""
+    step()
+    fastest = float("inf")
+    until = time.perf_counter() + MEASURE_SECONDS
+    while True:
+        started = time.perf_counter()
+        step()
+        ended = time.perf_counter()
+        fastest = min(fastest, ended - started)
+        if ended > until:
+            return fastest

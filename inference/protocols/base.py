@@ -1,0 +1,148 @@
+"""What a protocol does: parse a request into rows, render what comes out, render an error. Nothing else."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from inference.engines.base import Tensor, Tensors
+from inference.plane.versions import LoadedVersion
+from modelhub.signatures import TensorSpec
+from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMedia
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A prediction request as it came."""
+
+    id: str
+    content_type: str
+    body: bytes
+    version_wanted: str = ""
+    label_wanted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The rows that a request asks about: tensors, or raw rows that the engine's thread prepares."""
+
+    rows: int
+    render: Callable[[Tensors], bytes]
+    inputs: Tensors | None = None
+    raw: tuple[bytes, ...] = ()
+    content_type: bytes = b"application/json"
+
+
+class WireProtocol(Protocol):
+    """One wire format."""
+
+    def parse(self, request: PredictRequest, version: LoadedVersion) -> Call: ...
+
+    def render_error(self, refusal: Refusal) -> tuple[bytes, bytes]:
+        """Body and content type; the status is the refusal's."""
+        ...
+
+
+def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without its content encoding; more than `limit` bytes are never made."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise UnsupportedMedia(f"Content-Encoding {encoding!r} is not known here; expected gzip or deflate.")
+    stream = zlib.decompressobj(wbits=31 if encoding == "gzip" else 15)
+    try:
+        plain = stream.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Invalid(f"The body is not {encoding}: {error}.") from error
+    if len(plain) > limit:
+        raise TooLarge(f"The body unpacks to more than {limit:,} bytes.")
+    if not stream.eof:
+        raise Invalid(f"The {encoding} body is cut short.")
+    return plain
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"The body is not JSON: {error}.", errors=(FieldError("body", "Expected JSON."),)) from error
+    if not isinstance(document, dict):
+        raise Invalid(f"The body is JSON, but a {_kind(document)}; expected an object.")
+    return document
+
+
+def as_tensor(values: Any, spec: TensorSpec, field: str) -> Tensor:
+    """Nested lists as the tensor that the signature names, checked for dtype and shape."""
+    if not isinstance(values, list):
+        raise _wrong(field, f"a {_kind(values)}", spec)
+    try:
+        found = np.array(values)
+    except ValueError as error:
+        raise _wrong(field, "a ragged list, whose rows differ in length", spec) from error
+    wanted = np.dtype(spec.dtype)
+    if found.size == 0:
+        found = found.astype(wanted)
+    if not _fits(found, wanted):
+        raise _wrong(field, f"values of {_values(found)}", spec)
+    with np.errstate(over="ignore"):
+        tensor = found.astype(wanted, copy=False)
+    if wanted.kind == "f" and not np.isfinite(tensor).all():
+        raise _wrong(field, f"a number that is too large for {spec.dtype}", spec)
+    if tensor.ndim != len(spec.shape) or any(
+        size not in (-1, got) for size, got in zip(spec.shape[1:], tensor.shape[1:], strict=True)
+    ):
+        raise _wrong(field, f"the shape {list(tensor.shape)}", spec)
+    if not len(tensor):
+        raise _wrong(field, "no row", spec)
+    return tensor
+
+
+def _fits(found: Tensor, wanted: np.dtype[Any]) -> bool:
+    """Whether values that JSON carried may become the wanted dtype without loss of meaning."""
+    if wanted.kind == "f":
+        return found.dtype.kind in "iuf"
+    if wanted.kind in "iu":
+        if found.dtype.kind not in "iu":
+            return False
+        limits = np.iinfo(wanted)
+        return bool(found.size == 0 or (found.min() >= limits.min and found.max() <= limits.max))
+    return found.dtype.kind == wanted.kind
+
+
+def _wrong(field: str, got: str, spec: TensorSpec) -> Invalid:
+    shape = "[" + ", ".join("rows" if i == 0 else str(size) for i, size in enumerate(spec.shape)) + "]"
+    expected = f"{spec.dtype} of shape {shape}"
+    return Invalid(
+        f"{field}: got {got}; the input {spec.name!r} takes {expected}.",
+        errors=(FieldError(field, f"Expected {expected}."),),
+    )
+
+
+def _values(found: Tensor) -> str:
+    return {"U": "text", "O": "mixed kinds, nulls or objects", "b": "true and false", "f": "fractions"}.get(
+        found.dtype.kind, str(found.dtype)
+    )
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def dump_rows(rows: Tensor) -> bytes:
+    """A tensor as nested JSON lists; NaN and infinities as bare tokens, as TensorFlow Serving writes them."""
+    if rows.dtype.kind != "f" or np.isfinite(rows).all():
+        return orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)
+    return _dump_with_tokens(rows.tolist()).encode()
+
+
+def _dump_with_tokens(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(_dump_with_tokens(one) for one in value) + "]"
+    if value != value:
+        return "NaN"
+    return {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(value) or repr(value)

@@ -1,0 +1,70 @@
+"""The service's own protocol: raw input as its sender has it, an answer in the language of the task."""
+
+import json
+from typing import Any
+
+import numpy as np
+import orjson
+
+from inference.engines.base import Tensors
+from inference.plane.versions import LoadedVersion
+from inference.protocols import tensorflow_serving
+from inference.protocols.base import Call, PredictRequest
+from modelhub.recipes.base import Served
+from tenants.api import problems
+from tenants.errors import Invalid, Refusal, UnsupportedMedia
+
+
+class Native:
+    """`image/*` for a model of pictures; JSON with `instances` or `inputs` for any model."""
+
+    def __init__(self, deployment: str) -> None:
+        self._deployment = deployment
+
+    def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
+        served = version.served
+        if served is not None and _matches(request.content_type, served.content_types):
+            if not request.body:
+                raise Invalid(f"The body is empty; expected the bytes of one {served.content_types[0]}.")
+            return Call(rows=1, raw=(request.body,), render=self._renderer(request, version, served, many=False))
+        if request.content_type == "application/json":
+            call = tensorflow_serving.TensorFlowServing().parse(request, version)
+            if served is None:
+                return call
+            render = self._renderer(request, version, served, many=True)
+            return Call(rows=call.rows, inputs=call.inputs, raw=call.raw, render=render)
+        expected = (*(served.content_types if served is not None else ()), "application/json")
+        raise UnsupportedMedia(
+            f"Content-Type {request.content_type or '(none)'!r} is not taken by this deployment; expected "
+            f"{' or '.join(expected)}."
+        )
+
+    def render_error(self, refusal: Refusal) -> tuple[bytes, bytes]:
+        return json.dumps(problems.body(refusal), ensure_ascii=False).encode(), problems.CONTENT_TYPE.encode()
+
+    def _renderer(self, request: PredictRequest, version: LoadedVersion, served: Served, *, many: bool) -> Any:
+        entry = version.entry
+
+        def render(outputs: Tensors) -> bytes:
+            rows = len(next(iter(outputs.values())))
+            answers = [served.answer({name: tensor[i] for name, tensor in outputs.items()}) for i in range(rows)]
+            about = {
+                "request_id": request.id,
+                "deployment": self._deployment,
+                "model": entry.model,
+                "version": entry.number,
+                "usage": {"predictions": rows, "input_bytes": len(request.body)},
+            }
+            return orjson.dumps(({"predictions": answers} if many else answers[0]) | about, default=_plain)
+
+        return render
+
+
+def _matches(content_type: str, accepted: tuple[str, ...]) -> bool:
+    return any(content_type == one or (one.endswith("/*") and content_type.startswith(one[:-1])) for one in accepted)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

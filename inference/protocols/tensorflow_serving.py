@@ -1,0 +1,184 @@
+"""TensorFlow Serving's REST protocol: predict, status and metadata, as its own clients write and read them."""
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import numpy as np
+import orjson
+
+from inference.engines.base import Tensor, Tensors
+from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
+from inference.plane.versions import LoadedVersion
+from inference.protocols.base import Call, PredictRequest, as_tensor, dump_rows, parse_json
+from modelhub.signatures import TensorSpec
+from tenants.errors import FieldError, Invalid, NotFound, Refusal
+
+PATH = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<rest>:[a-z]+|/metadata|)/?",
+    re.IGNORECASE,
+)
+SIGNATURE = "serving_default"
+DTYPES = {
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "float16": "DT_HALF",
+    "int8": "DT_INT8",
+    "int16": "DT_INT16",
+    "int32": "DT_INT32",
+    "int64": "DT_INT64",
+    "uint8": "DT_UINT8",
+    "uint16": "DT_UINT16",
+    "uint32": "DT_UINT32",
+    "uint64": "DT_UINT64",
+    "bool": "DT_BOOL",
+}
+
+
+class TensorFlowServing:
+    """Rows (`instances` → `predictions`) and columns (`inputs` → `outputs`)."""
+
+    def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
+        document = parse_json(request.body)
+        if ("instances" in document) == ("inputs" in document):
+            raise Invalid(
+                f"The body has the keys {sorted(document)}; expected exactly one of 'instances' (rows) and 'inputs' "
+                "(columns).",
+                errors=(FieldError("instances", "Expected exactly one of instances and inputs."),),
+            )
+        unknown = sorted(document.keys() - {"instances", "inputs", "signature_name"})
+        if unknown:
+            raise Invalid(f"The body has unknown keys: {', '.join(unknown)}.")
+        if document.get("signature_name", SIGNATURE) not in ("", SIGNATURE):
+            raise Invalid(f"Signature {document['signature_name']!r} is not there; this model has {SIGNATURE!r}.")
+        specs = version.entry.signature.inputs
+        if "inputs" in document:
+            return _call(_columns(document["inputs"], specs), _render_columns)
+        instances = document["instances"]
+        if not isinstance(instances, list) or not instances:
+            raise Invalid(
+                "instances: expected a list of at least one row.", errors=(FieldError("instances", "Expected rows."),)
+            )
+        if version.served is not None and _is_b64(instances[0]):
+            raw = tuple(_b64(one, number) for number, one in enumerate(instances))
+            return Call(rows=len(raw), raw=raw, render=_render_rows)
+        return _call(_rows(instances, specs), _render_rows)
+
+    def render_error(self, refusal: Refusal) -> tuple[bytes, bytes]:
+        detail = refusal.detail
+        if isinstance(refusal, UnknownDeployment):
+            detail = f"Servable not found for request: Latest({refusal.name})"
+        return orjson.dumps({"error": detail}), b"application/json"
+
+
+def check_version(entry: VersionEntry, *, name: str, version: str, label: str) -> None:
+    """Refuses a version or label in the path that the deployment does not serve."""
+    if label:
+        raise Invalid(f"Unrecognized servable version label: {label}")
+    if version and version != str(entry.number):
+        raise NotFound(f"Servable not found for request: Specific({name}, {version})")
+
+
+def status(deployment: DeploymentEntry, state: str) -> dict[str, Any]:
+    """What GET /v1/models/NAME answers."""
+    return {
+        "model_version_status": [
+            {
+                "version": str(deployment.version.number),
+                "state": state,
+                "status": {"error_code": "OK", "error_message": ""},
+            }
+        ]
+    }
+
+
+def metadata(deployment: DeploymentEntry) -> dict[str, Any]:
+    """What GET /v1/models/NAME/metadata answers."""
+    signature = deployment.version.signature
+    definition = {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": deployment.name, "signature_name": "", "version": str(deployment.version.number)},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "dtype": DTYPES[spec.dtype],
+        "tensor_shape": {"dim": [{"size": str(size), "name": ""} for size in spec.shape], "unknown_rank": False},
+        "name": f"{spec.name}:0",
+    }
+
+
+def _call(inputs: Tensors, render: Any) -> Call:
+    counts = {name: len(tensor) for name, tensor in inputs.items()}
+    if len(set(counts.values())) != 1:
+        raise Invalid(f"The inputs differ in their number of rows: {counts}.")
+    return Call(rows=next(iter(counts.values())), inputs=inputs, render=render)
+
+
+def _rows(instances: list[Any], specs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
+    names = {spec.name for spec in specs}
+    if not isinstance(instances[0], dict):
+        if len(specs) > 1:
+            raise Invalid(
+                f"instances: this model has the inputs {sorted(names)}; expected an object with them in each row."
+            )
+        return {specs[0].name: as_tensor(instances, specs[0], "instances")}
+    for number, row in enumerate(instances):
+        if not isinstance(row, dict) or row.keys() != names:
+            got = sorted(row) if isinstance(row, dict) else "no object"
+            raise Invalid(f"instances[{number}]: got {got}; expected an object with the keys {sorted(names)}.")
+    return {
+        spec.name: as_tensor([row[spec.name] for row in instances], spec, f"instances.{spec.name}") for spec in specs
+    }
+
+
+def _columns(inputs: Any, specs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
+    names = {spec.name for spec in specs}
+    if not isinstance(inputs, dict):
+        if len(specs) > 1:
+            raise Invalid(
+                f"inputs: this model has the inputs {sorted(names)}; expected an object with one tensor for each."
+            )
+        return {specs[0].name: as_tensor(inputs, specs[0], "inputs")}
+    if inputs.keys() != names:
+        raise Invalid(f"inputs: got {sorted(inputs)}; expected an object with the keys {sorted(names)}.")
+    return {spec.name: as_tensor(inputs[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
+
+
+def _render_rows(outputs: Tensors) -> bytes:
+    if len(outputs) == 1:
+        return b'{"predictions":' + dump_rows(next(iter(outputs.values()))) + b"}"
+    count = len(next(iter(outputs.values())))
+    rows = (
+        b"{" + b",".join(orjson.dumps(name) + b":" + dump_rows(np.asarray(t[i])) for name, t in outputs.items()) + b"}"
+        for i in range(count)
+    )
+    return b'{"predictions":[' + b",".join(rows) + b"]}"
+
+
+def _render_columns(outputs: Tensors) -> bytes:
+    if len(outputs) == 1:
+        return b'{"outputs":' + dump_rows(next(iter(outputs.values()))) + b"}"
+    columns = b",".join(orjson.dumps(name) + b":" + dump_rows(tensor) for name, tensor in outputs.items())
+    return b'{"outputs":{' + columns + b"}}"
+
+
+def _is_b64(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def _b64(value: Any, number: int) -> bytes:
+    try:
+        if not _is_b64(value):
+            raise TypeError("it is no object with the one key b64")
+        return base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise Invalid(f'instances[{number}]: expected {{"b64": base64 of a picture file}}; {error}.') from error

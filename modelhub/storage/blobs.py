@@ -1,0 +1,119 @@
+"""Stored files one by one: open, read and erase them, and the lock under which that is done."""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from django.core.files.storage import default_storage
+from django.db import transaction
+from django.db.models import QuerySet, Sum, Value
+from django.db.models.functions import Greatest
+
+from modelhub.models import Blob, StorageAccrual
+from modelhub.storage import files
+from tenants import scoping
+
+ROWS_A_QUERY = 5000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """The address of a stored file, and its length in bytes."""
+
+    sha256: str
+    size: int
+
+
+def open(*, tenant_id: str, sha256: str) -> BinaryIO:  # noqa: A001
+    """The stored file, open for reading."""
+    return cast(BinaryIO, default_storage.open(files.name_of(tenant_id=tenant_id, sha256=sha256), "rb"))
+
+
+def read(*, tenant_id: str, sha256: str) -> bytes:
+    """The stored file's bytes."""
+    with open(tenant_id=tenant_id, sha256=sha256) as content:
+        return content.read()
+
+
+def local_path(*, tenant_id: str, sha256: str) -> Path:
+    """The stored file on this machine, not to be changed: itself, or a copy that is made at the first call."""
+    root = files.folder()
+    name = files.name_of(tenant_id=tenant_id, sha256=sha256)
+    if root is not None:
+        return root / name
+    copy = files.copy_of(name)
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        draft = copy.with_name(f".{sha256}.{secrets.token_hex(4)}")
+        draft.write_bytes(read(tenant_id=tenant_id, sha256=sha256))
+        draft.replace(copy)
+    return copy
+
+
+def held(*, tenant_id: str) -> int:
+    """How many bytes the tenant has stored."""
+    return live(tenant_id).aggregate(total=Sum("size"))["total"] or 0
+
+
+def erase(*, tenant_id: str, sha256: str, now: datetime) -> None:
+    """Erases a stored file; one that is not there is no error."""
+    erase_all(tenant_id=tenant_id, digests=[sha256], now=now)
+
+
+def erase_all(*, tenant_id: str, digests: Iterable[str], now: datetime) -> None:
+    """Erases stored files: their rows in this transaction, the files themselves once it is committed."""
+    at = lock(tenant_id=tenant_id, now=now)
+    erased = list(digests)
+    for some in batches(erased):
+        live(tenant_id).filter(sha256__in=some).update(erased_at=Greatest("stored_at", Value(at)))
+    transaction.on_commit(partial(remove_unrecorded, tenant_id=tenant_id, digests=erased, now=now), robust=True)
+
+
+def remove_unrecorded(*, tenant_id: str, digests: Iterable[str], now: datetime) -> None:
+    """Removes those of these files that no row says are stored: erased ones, and ones whose transaction failed."""
+    with scoping.tenant(tenant_id):
+        lock(tenant_id=tenant_id, now=now)
+        for some in batches(digests):
+            stored = set(live(tenant_id).filter(sha256__in=some).values_list("sha256", flat=True))
+            for sha256 in some:
+                if sha256 not in stored:
+                    files.remove(name=files.name_of(tenant_id=tenant_id, sha256=sha256))
+
+
+def live(tenant_id: str) -> QuerySet[Blob]:
+    """The rows of the files that the tenant has stored and not erased."""
+    return Blob.objects.for_tenant(tenant_id).filter(erased_at=None)
+
+
+def lock(*, tenant_id: str, now: datetime) -> datetime:
+    """To the end of this transaction nobody else stores, erases or accrues for this tenant.
+
+    Gives the time from which a change counts: never one up to which the ledger has been told.
+    """
+    row, _ = StorageAccrual.objects.select_for_update().get_or_create(tenant_id=tenant_id, defaults={"until": now})
+    return max(now, row.until)
+
+
+def batches(digests: Iterable[str]) -> Iterator[list[str]]:
+    """The digests, as many at a time as one query takes well."""
+    rest = iter(digests)
+    while some := list(islice(rest, ROWS_A_QUERY)):
+        yield some
+
+
+def digest_of(source: Path | bytes) -> StoredBlob:
+    """The address that this content has."""
+    if isinstance(source, bytes):
+        return StoredBlob(hashlib.sha256(source).hexdigest(), len(source))
+    with source.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        return StoredBlob(sha256, content.tell())

@@ -1,0 +1,131 @@
+"""The batcher: order, bounds, and failures that stay with the request that caused them."""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.batching import HostRows, Queue, Work, run
+from inference.engines.base import Tensor, Tensors
+from tenants.errors import DeadlineExceeded, Invalid, OverQuota, Unavailable
+
+
+class Doubling:
+    """A fake engine that doubles its rows and remembers how many came at once."""
+
+    name = "doubling"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def run(self, inputs: Tensors) -> dict[str, Tensor]:
+        self.batches.append(len(inputs["x"]))
+        return {"y": inputs["x"] * 2}
+
+
+def work(*values: float, deadline: float | None = None) -> Work:
+    def render(outputs: Mapping[str, Tensor]) -> bytes:
+        return repr(outputs["y"].ravel().tolist()).encode()
+
+    inputs = {"x": np.array(values, dtype=np.float32).reshape(-1, 1)}
+    return Work(rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs)
+
+
+def queue(best: int = 4, limit: int = 100, host: int = 1000) -> Queue:
+    return Queue(best_rows=best, limit=limit, host=HostRows(host))
+
+
+@given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9), max_size=20), st.integers(1, 8))
+def test_every_request_gets_the_answer_to_its_own_rows(requests: list[list[float]], best: int) -> None:
+    lane, engine = queue(best=best, limit=10_000), Doubling()
+    works = [work(*rows) for rows in requests]
+    for one in works:
+        lane.put(one)
+    while batch := lane.take(time.monotonic()):
+        run(batch, engine=engine, prepare=None, best_rows=best)
+    for one, rows in zip(works, requests, strict=True):
+        assert one.answer == repr([float(np.float32(value) * 2) for value in rows]).encode()
+    assert max(engine.batches, default=0) <= best
+    assert lane.rows == lane.host.queued == 0
+
+
+def test_a_batch_takes_whole_requests_up_to_the_best_size() -> None:
+    lane = queue(best=4)
+    for rows in ([1.0], [2.0, 3.0], [4.0, 5.0], [6.0]):
+        lane.put(work(*rows))
+    assert [len(lane.take(0)), len(lane.take(0)), len(lane.take(0))] == [2, 2, 0]
+
+
+def test_a_full_queue_refuses_its_tenant_and_a_full_host_everyone() -> None:
+    lane = queue(limit=2)
+    lane.put(work(1, 2))
+    with pytest.raises(OverQuota):
+        lane.put(work(3))
+    crowded = queue(host=2)
+    crowded.put(work(1, 2))
+    with pytest.raises(Unavailable) as refused:
+        crowded.put(work(3))
+    assert refused.value.retry_after
+
+
+def test_work_whose_caller_left_is_dropped_before_it_runs() -> None:
+    lane = queue()
+    left, stayed = work(1), work(2)
+    lane.put(left)
+    lane.put(stayed)
+    left.abandoned = True
+    assert lane.take(0) == [stayed]
+
+
+def test_work_past_its_deadline_is_not_run() -> None:
+    lane, engine = queue(), Doubling()
+    late = work(1, deadline=1.0)
+    lane.put(late)
+    batch = lane.take(now=2.0)
+    run(batch, engine=engine, prepare=None, best_rows=4)
+    assert isinstance(late.error, DeadlineExceeded)
+    assert engine.batches == []
+
+
+def test_one_bad_row_fails_alone() -> None:
+    def prepare(raw: tuple[bytes, ...]) -> dict[str, Tensor]:
+        if raw == (b"bad",):
+            raise Invalid("no picture")
+        return {"x": np.array([[float(one)] for one in raw], dtype=np.float32)}
+
+    works = [
+        Work(rows=1, deadline=1e12, render=lambda outputs: bytes([int(outputs["y"][0, 0])]), raw=(raw,))
+        for raw in (b"1", b"bad", b"3")
+    ]
+    run(works, engine=Doubling(), prepare=prepare, best_rows=8)
+    assert [one.answer for one in works] == [b"\x02", None, b"\x06"]
+    assert isinstance(works[1].error, Invalid)
+
+
+def test_an_engine_that_fails_fails_its_batch_and_no_more() -> None:
+    class Broken:
+        name = "broken"
+
+        def run(self, inputs: Tensors) -> dict[str, Tensor]:
+            raise ValueError("broken")
+
+    one, two = work(1), work(2)
+    run([one, two], engine=Broken(), prepare=None, best_rows=4)
+    assert isinstance(one.error, ValueError)
+    assert isinstance(two.error, ValueError)
+
+
+def test_compute_time_is_shared_by_rows() -> None:
+    one, three = work(1), work(1, 2, 3)
+
+    class Slow(Doubling):
+        def run(self, inputs: Tensors) -> dict[str, Tensor]:
+            time.sleep(0.02)
+            return super().run(inputs)
+
+    run([one, three], engine=Slow(), prepare=None, best_rows=4)
+    assert one.compute_us > 4000
+    assert abs(three.compute_us - 3 * one.compute_us) <= 3

@@ -1,0 +1,27 @@
+"""What the warm path must never do."""
+
+import json
+import subprocess
+import sys
+
+from tests.inference.conftest import PlaneSite
+from tests.live import ROOT
+
+BACKGROUND = {"directory-feed", "shipper"}
+
+
+def test_a_warm_prediction_makes_no_query(plane: PlaneSite) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.inference.warm_queries", plane.acme_key],
+        cwd=ROOT, env=plane.site.env, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["first"], found["statuses"]) == (200, [200])
+    assert {thread for thread, _ in found["queries"]} == BACKGROUND  # the recorder works: these two do query
+    assert len(found["queries"]) < 50
+
+
+def test_the_plane_imports_no_tensorflow() -> None:
+    code = "import sys, aiaas_site.asgi; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
