@@ -57,7 +57,7 @@ class TrainingSite:
         found: dict[str, Any] = answer.json()
         return found
 
-    def wait(self, job: str, until: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    def wait(self, job: str, until: Callable[[dict[str, Any]], bool], seconds: float = 15) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while not until(found := self.job(job)):
             assert time.monotonic() < deadline, found
