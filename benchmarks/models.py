@@ -14,7 +14,8 @@ def made(folder: Path, *names: str) -> dict[str, Path]:
     """The named files, made if they are not there yet."""
     if not all((folder / name).exists() for name in names):
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "benchmarks.models", str(folder), *names], check=True)
+        command = [sys.executable, "-m", "benchmarks.models", str(folder), *names]
+        subprocess.run(command, check=True, capture_output=True)
     return {name: folder / name for name in names}
 
 

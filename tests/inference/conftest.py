@@ -31,7 +31,8 @@ with scoping.operator():
         tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{"model.tflite": Path({path!r})}},
         serving={{"engine": "litert", "file": "model.tflite"}},
         signature=Signature(tensor(*{inputs!r}), tensor(*{outputs!r})), preprocessing={preprocessing!r},
-        labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}}, actor="operator:test", now=timezone.now(),
+        labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}},
+        actor="operator:test", now=timezone.now(),
     )
     if {deployment!r}:
         deployments.create(tenant=tenant, name={deployment!r}, model={model!r}, number=version.number,
