@@ -13,6 +13,8 @@ django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Row]` may be written
 PRODUCTION = env.str("AIAAS_ENV", default="local") == "production"
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="") or local_secret("secret_key")
+# Seals the manifests of model versions; without it a key that SECRET_KEY gives, which then must not change.
+MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 

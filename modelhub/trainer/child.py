@@ -64,7 +64,7 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     files = _written(model, recipe=recipe, interface=interface, folder=folder, report=report)
     report.progress("checking", 0, len(validation))
     conversion = _compared(folder, validation, recipe=recipe, reference=scores, threshold=threshold)
-    return {"metrics": metrics, "files": files, "conversion": conversion}
+    return {"labels": task.labels, "metrics": metrics, "files": files, "conversion": conversion}
 
 
 SPLITS = ("train", "validation")
@@ -101,7 +101,7 @@ def _written(model: Any, *, recipe: Recipe, interface: Any, folder: Path, report
         input_signature=[tf.TensorSpec((None, *recipe.row_shape), tf.float32, name=given.name)],
     )
     archive.write_out(folder / convert.EXPORTED, verbose=False)
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "modelhub.trainer.convert", str(folder)],
         env=os.environ | {PARENT: str(os.getpid())},
         capture_output=True,

@@ -39,9 +39,7 @@ class Task:
     max_pixels: int
 
     def write(self, folder: Path) -> None:
-        items = {
-            split: [[i.file, i.name, i.label] for i in getattr(self, split)] for split in ("train", "validation")
-        }
+        items = {split: [[i.file, i.name, i.label] for i in getattr(self, split)] for split in ("train", "validation")}
         document = {
             "recipe": self.recipe,
             "parameters": self.parameters,
