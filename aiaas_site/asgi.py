@@ -54,7 +54,7 @@ class Door:
             await self._live(receive, send)
 
     async def _to_django(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self._control is not None  # noqa: S101
+        assert self._control is not None
         declared = int(dict(scope["headers"]).get(b"content-length", b"0"))
         limit = (
             settings.DATASET_MAX_UPLOAD_BYTES if UPLOAD_PATH.fullmatch(scope["path"]) else settings.API_MAX_BODY_BYTES

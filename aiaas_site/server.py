@@ -1,6 +1,8 @@
 """The server process: `python -m aiaas_site.server --port 8000 [--role all|plane|web]`."""
 
 import argparse
+import signal
+import sys
 
 import uvicorn
 
@@ -15,6 +17,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--role", choices=sorted(ROLES), default="all", help="which plane to serve (default: both)")
     arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Uvicorn stops in order and then raises the signal again: being asked to stop is no failure.
+        signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.run(
         f"aiaas_site.asgi:{ROLES[arguments.role]}",
         factory=True,

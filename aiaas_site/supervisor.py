@@ -96,7 +96,7 @@ class Supervisor:
         log = None if self.logs is None else (self.logs / f"{program.name}.log").open("ab")
         try:
             # A group of its own: the terminal's Ctrl-C reaches it once, through us.
-            return subprocess.Popen(  # noqa: S603 (the commands are this module's callers' own)
+            return subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env=dict(self.environment),

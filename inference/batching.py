@@ -109,22 +109,23 @@ class Queue:
 def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, best_rows: int) -> None:
     """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone."""
     started = time.perf_counter_ns()
-    if prepare is not None:
-        for work in batch:
-            if work.raw and work.error is None:
-                _guarded(work, lambda work: _prepare(work, prepare))
-    ready = [work for work in batch if work.error is None]
-    if not ready:
-        return
     try:
-        outputs = _run_rows(_joined(ready), engine, best_rows)
+        if prepare is not None:
+            _prepare_each(batch, prepare)
+        ready = [work for work in batch if work.error is None]
+        if ready:
+            _answer_each(ready, _run_rows(_joined(ready), engine, best_rows))
+            _share_compute(ready, (time.perf_counter_ns() - started) // 1000)
     except Exception as error:
-        logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(ready))
-        for work in ready:
-            work.error = error
-        return
-    _answer_each(ready, outputs)
-    _share_compute(ready, (time.perf_counter_ns() - started) // 1000)
+        logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(batch))
+        for work in batch:
+            work.error = work.error or error
+
+
+def _prepare_each(batch: list[Work], prepare: Prepare) -> None:
+    for work in batch:
+        if work.raw and work.error is None:
+            _guarded(work, lambda work: _prepare(work, prepare))
 
 
 def _prepare(work: Work, prepare: Prepare) -> None:

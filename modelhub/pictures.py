@@ -1,6 +1,7 @@
 """Pictures: from hostile bytes to pixels, the same code for checking a data set, training on it and serving."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -12,8 +13,15 @@ from tenants.errors import FieldError, Invalid
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 JPEG_START = b"\xff\xd8\xff"
+START_OF_SCAN = 0xDA
+# A progressive JPEG of thousands of scans costs a pass over all its pixels for each; real ones have about ten.
+MAX_SCANS = 100
+APP1, EXIF, ORIENTATION = 0xE1, b"Exif\0\0", 0x0112
 # Formats other than JPEG are recognised by Pillow; what it warns of is refused by our own limit on pixels instead.
 Image.MAX_IMAGE_PIXELS = None
+# Its warnings about what strangers wrote into their files tell an operator nothing. For the whole process, because
+# catch_warnings is not safe where threads decode side by side.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Pixels = NDArray[np.uint8]
 
@@ -27,11 +35,12 @@ class NotAPicture(Invalid):
 def decode(data: bytes, *, max_pixels: int) -> Pixels:
     """The picture's pixels, upright, as uint8 of shape (height, width, 3), RGB, 0 to 255.
 
+    What is transparent is seen on white; of an animation the first picture counts; 16 bits a channel become 8.
     Raises NotAPicture for anything but a whole JPEG, PNG or WebP file of at most `max_pixels` pixels. The size is read
     from the header, before any memory for pixels is taken.
     """
-    if data[:3] == JPEG_START and b"Exif" not in data[:4096]:
-        pixels = _decode_plain_jpeg(data, max_pixels)
+    if data[:3] == JPEG_START:
+        pixels = _decode_usual_jpeg(data, max_pixels)
         if pixels is not None:
             return pixels
     return _decode_with_pillow(data, max_pixels)
@@ -45,36 +54,71 @@ def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
     return np.asarray(resized)
 
 
-def size_of(data: bytes, *, max_pixels: int) -> tuple[int, int]:
-    """(height, width) from the header alone; raises NotAPicture as `decode` does."""
-    with _opened(data) as picture:
-        _check_size(picture.height, picture.width, max_pixels)
-        return picture.height, picture.width
-
-
-def _decode_plain_jpeg(data: bytes, max_pixels: int) -> Pixels | None:
+def _decode_usual_jpeg(data: bytes, max_pixels: int) -> Pixels | None:
     """libjpeg-turbo's way, twice as fast; none for what only Pillow reads (CMYK and the like)."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         raise NotAPicture(f"The JPEG file cannot be read: {error}.", errors=_expected()) from error
     _check_size(height, width, max_pixels)
+    _check_scans(data)
     if colorspace not in ("YCbCr", "Gray", "RGB"):
         return None
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
     except ValueError as error:
+        # Stray bytes between the segments do no harm; many cameras write them, and Pillow reads over them.
+        if "extraneous bytes" in str(error):
+            return None
         raise NotAPicture(f"The JPEG file is damaged or cut short: {error}.", errors=_expected()) from error
-    return pixels
+    orientation = _orientation(data)
+    return pixels if orientation == 1 else _upright(pixels, orientation)
+
+
+def _orientation(data: bytes) -> int:
+    """The Exif orientation of a JPEG file, 1 to 8; 1 where it names none that makes sense. CIPA DC-008, 4.6.4."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != START_OF_SCAN:
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if data[at + 1] == APP1 and data.startswith(EXIF, at + 4):
+            try:
+                return _orientation_in(data[at + 4 + len(EXIF) : at + 2 + length])
+            except struct.error:
+                return 1
+        at += 2 + length
+    return 1
+
+
+def _orientation_in(tiff: bytes) -> int:
+    """The orientation in a TIFF structure: the value of its tag in the first directory."""
+    order = "<" if tiff[:2] == b"II" else ">"
+    (directory,) = struct.unpack_from(f"{order}4xL", tiff)
+    (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+    for number in range(entries):
+        tag, value = struct.unpack_from(f"{order}H6xH", tiff, directory + 2 + 12 * number)
+        if tag == ORIENTATION:
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """The picture turned and mirrored as its Exif orientation asks for."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _decode_with_pillow(data: bytes, max_pixels: int) -> Pixels:
     with _opened(data) as picture:
         _check_size(picture.height, picture.width, max_pixels)
         try:
-            upright = ImageOps.exif_transpose(picture)
-            return np.asarray(upright.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            return _rgb(ImageOps.exif_transpose(picture))
+        # Pillow's decoders raise whatever their struct, zlib or index arithmetic does when bytes are wrong.
+        except Exception as error:
             raise NotAPicture(
                 f"The {picture.format} file is damaged or cut short: {error}.", errors=_expected()
             ) from error
@@ -82,16 +126,25 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> Pixels:
 
 def _opened(data: bytes) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        start = data[:12]
         raise NotAPicture(
-            f"{len(data)} bytes that begin with {start!r} are no JPEG, PNG or WebP file.", errors=_expected()
+            f"{len(data)} bytes that begin with {data[:12]!r} are no JPEG, PNG or WebP file.", errors=_expected()
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:
         raise NotAPicture(f"The picture's header cannot be read: {error}.", errors=_expected()) from error
+
+
+def _rgb(picture: Image.Image) -> Pixels:
+    if picture.mode.startswith("I"):
+        # 16 bits of grey, which Pillow would clip at 255 instead of scaling.
+        grey = (np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if picture.has_transparency_data:
+        seen = Image.new("RGBA", picture.size, "white")
+        seen.alpha_composite(picture.convert("RGBA"))
+        picture = seen
+    return np.asarray(picture.convert("RGB"))
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:
@@ -102,6 +155,13 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
         )
     if height < 1 or width < 1:
         raise NotAPicture(f"The picture is {width} x {height} pixels.", errors=_expected())
+
+
+def _check_scans(data: bytes) -> None:
+    # In the coded pixels 0xFF is always followed by another byte, so that these two mark the start of a scan.
+    scans = data.count(bytes((0xFF, START_OF_SCAN)))
+    if scans > MAX_SCANS:
+        raise NotAPicture(f"The JPEG file has {scans} scans; the limit is {MAX_SCANS}.", errors=_expected())
 
 
 def _expected() -> tuple[FieldError, ...]:

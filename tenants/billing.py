@@ -9,7 +9,7 @@ from django.db.models.functions import TruncDay
 
 from tenants import pricing
 from tenants.errors import NotFound
-from tenants.models import Meter, Price, Tenant, UsageHour
+from tenants.models import Meter, Plan, Price, Tenant, UsageHour
 from tenants.pricing import FlatPrice
 
 DESCRIPTIONS: dict[str, str] = {
@@ -75,6 +75,11 @@ def months(*, tenant: Tenant, now: datetime) -> list[date]:
     while found[-1] < _month(now):
         found.append(pricing.month_after(found[-1]))
     return found[::-1]
+
+
+def is_in_use(*, plan: Plan, valid_from: date, now: datetime) -> bool:
+    """Whether somebody may have been told a bill by a price of this plan from this day: then it stays as it is."""
+    return valid_from <= now.astimezone(UTC).date() and Tenant.objects.filter(plan=plan).exists()
 
 
 def _quantities(tenant: Tenant, start: date, end: date) -> dict[tuple[str, date], Decimal]:

@@ -30,7 +30,7 @@ class LiveSite:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = f"live_{secrets.token_hex(6)}"
-        self._superuser("CREATE DATABASE {} OWNER aiaas")
+        self.superuser("CREATE DATABASE {} OWNER aiaas")
         server = embedded_database.ensure_started_server()
         socket_dir = quote(str(server.get_postmaster_info().socket_dir), safe="")
         self.env = os.environ | {
@@ -42,7 +42,8 @@ class LiveSite:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.manage("migrate", "--verbosity=0")
 
-    def _superuser(self, statement: str) -> None:
+    def superuser(self, statement: str) -> None:
+        """Runs a statement as the database's superuser; `{}` in it is the name of this site's database."""
         connection = psycopg2.connect(embedded_database.ensure_started_server().get_uri())
         connection.autocommit = True
         with contextlib.closing(connection), connection.cursor() as cursor:
@@ -65,17 +66,17 @@ class LiveSite:
         self.processes.append(process)
         return process
 
-    def start_server(self, **env: str) -> subprocess.Popen[bytes]:
-        process = self.spawn("-m", "aiaas_site.server", "--port", str(self.port), **env)
-        self.wait_until_ready(process)
+    def start_server(self, *, port: int | None = None, **env: str) -> subprocess.Popen[bytes]:
+        process = self.spawn("-m", "aiaas_site.server", "--port", str(port or self.port), **env)
+        self.wait_until_ready(process, f"http://127.0.0.1:{port or self.port}")
         return process
 
-    def wait_until_ready(self, process: subprocess.Popen[bytes], seconds: float = 30) -> None:
+    def wait_until_ready(self, process: subprocess.Popen[bytes], url: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert process.poll() is None, "the server ended"
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/healthz").status_code == 200:
+                if httpx.get(f"{url}/healthz").status_code == 200:
                     return
             time.sleep(0.05)
         raise AssertionError("the server was not ready in time")
@@ -91,7 +92,7 @@ class LiveSite:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
             process.kill()
-        self._superuser("DROP DATABASE {} WITH (FORCE)")
+        self.superuser("DROP DATABASE {} WITH (FORCE)")
 
 
 def free_port() -> int:

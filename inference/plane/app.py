@@ -93,7 +93,7 @@ class Plane:
         self.ready = False
         self._rotating.cancel()
         await asyncio.to_thread(self.engines.stop)
-        self.spool.close()
+        self.spool.rotate_if_possible()
         await asyncio.to_thread(self.shipper.stop)
         self.spool.release()
         await self.feed.stop()
@@ -227,7 +227,7 @@ class Plane:
             else:
                 self.engines.announce(version)
                 await _unless_disconnected(receipt.settled, receive)
-            assert work.answer is not None  # noqa: S101 (it is settled without an error)
+            assert work.answer is not None
             return work.answer
         except BaseException:
             work.abandoned = True
@@ -254,6 +254,9 @@ class Plane:
                 self.spool.append(b"".join([frame(work.receipt.payload(work)) for work in answered if work.receipt]))
         except Refusal as refusal:
             _fail(answered, refusal)
+        except Exception as error:
+            logger.exception("the usage of %d requests could not be recorded", len(answered))
+            _fail(answered, error)
         if self.spool.durable and answered:
             self._syncs.add(sync := self._loop.create_task(self._settle_synced(batch)))
             sync.add_done_callback(self._syncs.discard)
@@ -270,10 +273,7 @@ class Plane:
     async def _rotate(self) -> None:
         while True:
             await asyncio.sleep(SEGMENT_SECONDS)
-            try:
-                self.spool.rotate()
-            except OSError as error:
-                logger.error("a segment could not be closed and is tried again: %s", error)
+            self.spool.rotate_if_possible()
 
     def _directory_changed(self) -> None:
         self.versions.keep_only(self.directory.versions().values())

@@ -79,7 +79,7 @@ class Shipper:
             self._unshipped.pop(0)
 
     def _attempt(self, step: object) -> bool:
-        assert callable(step)  # noqa: S101
+        assert callable(step)
         try:
             step()
         except (DatabaseError, InterfaceError, OSError) as error:

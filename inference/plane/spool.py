@@ -81,7 +81,7 @@ class Spool:
             ) from error
         self._size += written
         if self._size >= SEGMENT_BYTES:
-            self.rotate()
+            self.rotate_if_possible()
 
     @property
     def durable(self) -> bool:
@@ -121,17 +121,19 @@ class Spool:
             return
         if self._durable:
             os.fdatasync(self._file)
+        opened = self._path(OPEN)
+        closed = opened.rename(opened.with_suffix(CLOSED))
         os.close(self._file)
         self._file = -1
-        opened = self._path(OPEN)
-        closed = opened.with_suffix(CLOSED)
-        opened.rename(closed)
         complete_before = time.time() - self._in_flight_seconds
         self._closed(Segment(id=closed.stem, path=closed, complete_before=complete_before))
 
-    def close(self) -> None:
-        """Closes the last segment. The lock is kept until the process ends or `release` is called."""
-        self.rotate()
+    def rotate_if_possible(self) -> None:
+        """Closes the current segment; one that cannot be closed stays the current one."""
+        try:
+            self.rotate()
+        except OSError as error:
+            logger.error("a segment could not be closed and is tried again: %s", error)
 
     def release(self) -> None:
         """Gives up the folder: gone if everything was shipped, else left to whoever adopts it."""

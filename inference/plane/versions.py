@@ -62,7 +62,7 @@ class LoadedVersion:
 
     def prepare(self, raw: tuple[bytes, ...]) -> Tensors:
         """Rows as they came to the model's one input tensor."""
-        assert self.served is not None  # noqa: S101
+        assert self.served is not None
         rows = [self.served.prepare(one) for one in raw]
         name = self.entry.signature.inputs[0].name
         return {name: np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]}

@@ -37,8 +37,8 @@ def own_plane(model_files: dict[str, Path]) -> Iterator[PlaneSite]:
 def test_every_acknowledged_answer_is_in_the_ledger_exactly_once(own_plane: PlaneSite) -> None:
     plane = own_plane
     acknowledged = sent = 0
-    for _ in range(3):
-        server = plane.site.start_server()
+    for durability in ("process", "disk", "process"):
+        server = plane.site.start_server(METERING_DURABILITY=durability)
         journal = Journal(plane)
         journal.run(server.kill, after=1.5)
         server.wait(10)

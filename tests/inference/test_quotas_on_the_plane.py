@@ -2,11 +2,12 @@
 
 import json
 import time
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.inference.conftest import PlaneSite, make_key
+from tests.inference.conftest import IDENTITY, PlaneSite, make_key, publish
 from tests.inference.test_plane import PREDICT
 
 LIMIT = 40
@@ -34,9 +35,7 @@ with scoping.operator():
 
 
 @pytest.fixture
-def small(plane: PlaneSite) -> httpx.Client:
-    from tests.inference.conftest import IDENTITY, publish
-
+def small(plane: PlaneSite) -> Iterator[httpx.Client]:
     plane.site.python(SMALL_PLAN.format(limit=LIMIT))
     publish(
         plane.site,
@@ -46,11 +45,11 @@ def small(plane: PlaneSite) -> httpx.Client:
         deployment="identity",
         **IDENTITY,
     )
-    client = plane.client(make_key(plane.site, "small"))
-    deadline = time.monotonic() + 3
-    while client.get("/v1/models/identity").status_code != 200 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return client
+    with plane.client(make_key(plane.site, "small")) as client:
+        deadline = time.monotonic() + 3
+        while client.get("/v1/models/identity").status_code != 200 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield client
 
 
 def test_exactly_the_limit_passes_and_the_bucket_says_so(plane: PlaneSite, small: httpx.Client) -> None:

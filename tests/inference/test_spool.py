@@ -96,7 +96,7 @@ def test_a_living_producer_is_not_adopted(tmp_path: Path, closed: list[Segment])
 
 def test_a_released_producer_leaves_nothing(tmp_path: Path, closed: list[Segment]) -> None:
     spooled = make(tmp_path, closed)
-    spooled.close()
+    spooled.rotate()
     spooled.release()
     assert list(tmp_path.iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_a_released_producer_leaves_nothing(tmp_path: Path, closed: list[Segment
 def test_what_was_not_shipped_stays_to_be_adopted(tmp_path: Path, closed: list[Segment]) -> None:
     spooled = make(tmp_path, closed)
     spooled.append(frame(payload(1)))
-    spooled.close()
+    spooled.rotate()
     spooled.release()
     lock = spool.adopt(spooled.folder)
     assert lock is not None

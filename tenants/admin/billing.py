@@ -1,0 +1,93 @@
+"""Plans and prices. A price that somebody may have used by is never edited: a new one from a later day is added."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+
+from tenants import billing
+from tenants.admin.base import Admin, Form, Inline
+from tenants.models import Plan, Price, Tenant
+
+RULE = "Prices that have begun stay as they are: they have been billed by. Add one that begins later instead."
+
+
+class PriceForm(Form):
+    class Meta:
+        model = Price
+        fields = ["plan", "meter", "valid_from", "amount", "per", "unit"]
+        help_texts = {"valid_from": RULE, "amount": "for every `per` units of the meter"}
+
+    def clean(self) -> dict[str, Any]:
+        found = super().clean() or self.cleaned_data
+        plan, begins = found.get("plan") or self.instance.plan, found.get("valid_from")
+        if begins and billing.is_in_use(plan=plan, valid_from=begins, now=timezone.now()):
+            raise forms.ValidationError(
+                {"valid_from": f"The plan has tenants, so expected a day after today; got {begins}."}
+            )
+        return found
+
+
+class PriceAdminRules:
+    """Whether a price may be edited: not once it is in use."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_open(obj) and bool(super().has_change_permission(request, obj))  # type: ignore[misc]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _is_open(obj) and bool(super().has_delete_permission(request, obj))  # type: ignore[misc]
+
+
+def _is_open(price: Any) -> bool:
+    return not isinstance(price, Price) or not billing.is_in_use(
+        plan=price.plan, valid_from=price.valid_from, now=timezone.now()
+    )
+
+
+@admin.register(Price)
+class PriceAdmin(PriceAdminRules, Admin):
+    list_display = ["plan", "meter", "valid_from", "amount", "per", "unit"]
+    list_filter = ["plan", "meter"]
+    list_select_related = ["plan"]
+    search_fields = ["plan__code", "plan__name", "unit"]
+    date_hierarchy = "valid_from"
+    ordering = ["plan", "meter", "-valid_from"]
+    actions = None
+    form = PriceForm
+
+
+class PriceInline(Inline):
+    """The plan's prices, to read; each is edited on its own page."""
+
+    model = Price
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    ordering = ["meter", "-valid_from"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        return False
+
+
+@admin.register(Plan)
+class PlanAdmin(Admin):
+    list_display = ["code", "name", "currency", "predictions_per_minute", "predictions_per_month", "stored_bytes"]
+    search_fields = ["code", "name"]
+    list_filter = ["currency"]
+    ordering = ["code"]
+    actions = None
+    inlines = [PriceInline]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> list[str]:
+        if obj is None:
+            return []
+        return ["code", "currency"] if Tenant.objects.filter(plan=obj).exists() else ["code"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
+        used = obj is not None and Tenant.objects.filter(plan=obj).exists()
+        return not used and super().has_delete_permission(request, obj)
