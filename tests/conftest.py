@@ -14,14 +14,20 @@ django.setup()
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from tenants import accounts, api_keys, scoping
 from tenants.models import Plan, Role, Tenant
+
+# The cast has passwords that nobody guards: hashing them well takes longer than most tests.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none.
 
 
 @dataclass(frozen=True)
