@@ -50,7 +50,13 @@ def a_dataset(account: Account, state: str = "created") -> Things:
 
 
 def a_sealed_dataset(account: Account) -> Things:
-    return a_dataset(account, "sealed")
+    """With pictures in it, by the way that a customer goes."""
+    client = APIClient(headers={"X-API-Key": account.key})
+    path = f"{PREFIX}/datasets/{a_dataset(account)['dataset_id']}"
+    assert client.put(f"{path}/content", zips.packed(zips.good()), content_type="application/zip").status_code == 200
+    sealed = client.post(f"{path}/seal")
+    assert sealed.status_code == 200
+    return {"dataset_id": sealed.json()["id"]}
 
 
 def a_checked_dataset(account: Account) -> Things:
