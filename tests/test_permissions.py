@@ -16,6 +16,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from inference.models import Deployment
+from modelhub.models import Dataset, DatasetState, Model, ModelVersion
 from tenants import accounts, api_keys, scoping
 from tests.conftest import Account
 
@@ -35,6 +37,21 @@ def a_key(account: Account) -> Things:
 
 def this_month(account: Account) -> Things:
     return {"month": f"{timezone.now():%Y-%m}"}
+
+
+def a_dataset(account: Account) -> Things:
+    row = Dataset.objects.create(
+        tenant=account.tenant, name="pets-of-acme", kind="image-classification", state=DatasetState.CHECKED
+    )
+    return {"dataset_id": row.pk}
+
+
+def a_deployment(account: Account) -> Things:
+    model = Model.objects.create(tenant=account.tenant, name="cats-model", latest=1)
+    version = ModelVersion.objects.create(
+        tenant=account.tenant, model=model, number=1, recipe="", manifest={}, manifest_sha256="", manifest_seal=""
+    )
+    return {"name": Deployment.objects.create(tenant=account.tenant, name="cats-of-acme", version=version).name}
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,18 @@ ROUTES = [
     Route("GET", "/usage", ("read", "billing")),
     Route("GET", "/invoices", "billing"),
     Route("GET", "/invoices/{month}", "billing", things=this_month, shared=True),
+    Route("GET", "/datasets", "read", things=a_dataset),
+    Route("POST", "/datasets", "manage", 201, body={"name": "new", "kind": "image-classification"}),
+    Route("GET", "/datasets/{dataset_id}", "read", things=a_dataset),
+    Route("DELETE", "/datasets/{dataset_id}", "manage", 204, things=a_dataset),
+    Route("PUT", "/datasets/{dataset_id}/content", "manage", 400, things=a_dataset, body=b"not a zip file"),
+    Route("POST", "/datasets/{dataset_id}/seal", "manage", things=a_dataset),
+    Route("GET", "/deployments", "read", things=a_deployment),
+    # The model is none of the caller's: whoever may deploy is told so.
+    Route("POST", "/deployments", "manage", 400, body={"name": "new", "model": "none", "version": 1}),
+    Route("GET", "/deployments/{name}", "read", things=a_deployment),
+    Route("PATCH", "/deployments/{name}", "manage", things=a_deployment, body={"version": 1}),
+    Route("DELETE", "/deployments/{name}", "manage", 204, things=a_deployment),
 ]
 
 
