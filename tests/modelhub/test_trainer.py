@@ -27,7 +27,9 @@ class TrainingSite:
 
         self.site = site
         site.manage("create_tenant", "acme")
-        made = site.manage("create_api_key", "acme", "--name", "test", "--scopes", "predict,read,manage,billing", "--json")
+        made = site.manage(
+            "create_api_key", "acme", "--name", "test", "--scopes", "predict,read,manage,billing", "--json"
+        )
         site.start_server()
         self.client = httpx.Client(
             base_url=site.url + API, headers={"Authorization": f"Bearer {json.loads(made)['key']}"}, timeout=30
@@ -78,7 +80,9 @@ class TrainingSite:
 
     def training_seconds(self) -> Decimal:
         """What the ledger holds of this month."""
-        rows = self.client.get("/usage", params={"meter": "training_seconds", "bucket_width": "month"}).json()["results"]
+        rows = self.client.get("/usage", params={"meter": "training_seconds", "bucket_width": "month"}).json()[
+            "results"
+        ]
         return sum((Decimal(row["quantity"]) for row in rows), Decimal(0))
 
 
