@@ -19,6 +19,7 @@ RECIPE = "image-classifier"
 POLL_SECONDS = 0.3
 # A deployment reaches the prediction plane by a notification, usage the ledger in segments of about a second.
 SETTLE_SECONDS = 30.0
+UNITS = {"predictions": "predictions", "training_seconds": "seconds", "stored_byte_hours": "byte-hours"}
 UNFINISHED = ("queued", "running")
 
 
@@ -310,21 +311,28 @@ def _by_hour(rows: list[Json]) -> Iterator[tuple[str, list[Json]]]:
 
 def invoice_lines(invoice: Json) -> list[str]:
     """The invoice as a table."""
+    currency = invoice["currency"]
     rows = [
         (
             line["description"],
-            f"{Decimal(line['quantity']):,.3f}".rstrip("0").rstrip("."),
-            f"{Decimal(line['unit_price']).normalize():f} per {line['unit']}",
-            f"{line['amount']} {invoice['currency']}",
+            f"{Decimal(line['quantity']):,.0f} {UNITS.get(line['meter'], line['meter'])}",
+            f"at {_price(line['unit_price'])} {currency} per {line['unit']}",
+            f"{line['amount']} {currency}",
         )
         for line in invoice["lines"]
     ]
-    rows.append(("Total", "", f"({invoice['state']})", f"{invoice['total']} {invoice['currency']}"))
+    rows.append(("Total", f"({invoice['state']})", "", f"{invoice['total']} {currency}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
         f"{name:<{widths[0]}}  {quantity:>{widths[1]}}  {price:<{widths[2]}}  {amount:>{widths[3]}}"
         for name, quantity, price, amount in rows
     ]
+
+
+def _price(amount: str) -> str:
+    """With two decimals at least: 0.50, and 0.0001."""
+    digits = Decimal(amount).normalize()
+    return f"{digits:.2f}" if digits == round(digits, 2) else f"{digits:f}"
 
 
 def _megabytes(size: int) -> str:
