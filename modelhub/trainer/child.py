@@ -7,7 +7,6 @@ It knows no database and no secrets, reports over the pipe (`task.Reporter`), an
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import traceback
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelhub import recipes
-from modelhub.recipes.base import Recipe
+from modelhub.recipes.base import Interface, Recipe
 from modelhub.trainer import task as tasks
 from modelhub.trainer.process import PARENT, die_with_parent
 from modelhub.trainer.task import Failure, Reporter, Task
@@ -23,7 +22,6 @@ from modelhub.trainer.task import Failure, Reporter, Task
 if TYPE_CHECKING:
     from modelhub.trainer.pixels import Split
 
-KERAS = "model.keras"
 OUT_OF_MEMORY = "The training ran out of memory. Fewer or smaller pictures need less."
 
 
@@ -57,7 +55,7 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     threshold = interface.decision["threshold"]
     metrics = evaluation.binary(scores=scores, truths=truths, labels=task.labels, threshold=threshold)
     report.progress("converting", 0, 1)
-    files = _written(model, recipe=recipe, interface=interface, folder=folder, report=report)
+    files = _written(model, interface=interface, folder=folder, report=report)
     report.progress("checking", 0, len(validation))
     conversion = _compared(folder, validation, recipe=recipe, reference=scores, threshold=threshold)
     return {"labels": task.labels, "metrics": metrics, "files": files, "conversion": conversion}
@@ -80,39 +78,32 @@ def _split(task: Task, name: str, *, recipe: Recipe, folder: Path, report: Repor
     )
 
 
-def _written(model: Any, *, recipe: Recipe, interface: Any, folder: Path, report: Reporter) -> list[str]:
+def _written(model: Any, *, interface: Interface, folder: Path, report: Reporter) -> list[str]:
     """Writes the Keras file, without the optimizer's state, and the LiteRT files; gives their names."""
-    import keras
-    import tensorflow as tf
-
     from modelhub.trainer import convert
 
-    model.save(folder / KERAS)
+    model.save(folder / convert.KERAS)
     (given,), (answered,) = interface.signature.inputs, interface.signature.outputs
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serve",
-        lambda rows: {answered.name: model(rows, training=False)},
-        input_signature=[tf.TensorSpec((None, *recipe.row_shape), tf.float32, name=given.name)],
-    )
-    archive.write_out(folder / convert.EXPORTED, verbose=False)
-    done = subprocess.run(
-        [sys.executable, "-m", "modelhub.trainer.convert", str(folder)],
-        env=os.environ | {PARENT: str(os.getpid())},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        for line in done.stderr.splitlines():
-            report.log(line)
-        raise Failure(
-            f"The trained model could not be converted for serving (status {done.returncode}). "
-            "The fault is on our side; please tell us the job's id."
+    converters = [
+        subprocess.Popen(
+            [sys.executable, "-m", "modelhub.trainer.convert", str(folder), file, given.name, answered.name],
+            env=os.environ | {PARENT: str(os.getpid())},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    shutil.rmtree(folder / convert.EXPORTED)
-    return [KERAS, convert.FP32, convert.INT8]
+        for file in (convert.FP32, convert.INT8)
+    ]
+    for converter in converters:
+        _, complaints = converter.communicate()
+        if converter.returncode:
+            for line in complaints.splitlines():
+                report.log(line)
+            raise Failure(
+                f"The trained model could not be converted for serving (status {converter.returncode}). "
+                "The fault is on our side; please tell us the job's id."
+            )
+    return [convert.KERAS, convert.FP32, convert.INT8]
 
 
 def _compared(folder: Path, validation: "Split", *, recipe: Recipe, reference: Any, threshold: float) -> dict[str, Any]:

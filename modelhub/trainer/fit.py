@@ -91,7 +91,7 @@ def scored(
 def run_epoch(
     step: Step, batches: Iterator[Any], *, epoch: int, epochs: int, steps: int, report: Reporter
 ) -> dict[str, Any]:
-    """Takes so many batches and moves the weights by each; the epoch's metrics, loss and accuracy as Keras means them."""
+    """Moves the weights by so many batches; gives the metrics of the epoch, as Keras means loss and accuracy."""
     started = time.monotonic()
     total_loss, right, rows_seen = 0.0, 0, 0
     for number in range(1, steps + 1):
