@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import django_stubs_ext
+from django.core.exceptions import ImproperlyConfigured
 
 from aiaas_site.env import VAR_DIR, env, local_secret
 
@@ -13,8 +14,6 @@ django_stubs_ext.monkeypatch()  # so that `ModelAdmin[Row]` may be written
 PRODUCTION = env.str("AIAAS_ENV", default="local") == "production"
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="") or local_secret("secret_key")
-# Seals the manifests of model versions; without it a key that SECRET_KEY gives, which then must not change.
-MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -97,6 +96,8 @@ INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", defau
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
+if METERING_DURABILITY not in ("process", "disk"):
+    raise ImproperlyConfigured(f"METERING_DURABILITY is {METERING_DURABILITY!r}; expected 'process' or 'disk'.")
 
 # Trainer
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
@@ -155,6 +156,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "CallerKind": [("key", "key"), ("member", "member")],
+        "DatasetKind": "modelhub.models.DatasetKind",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "inference.api.prediction_paths.add",

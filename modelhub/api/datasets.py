@@ -195,8 +195,8 @@ class DatasetContentView(TenantView):
             "WebP. Every picture is decoded before the answer comes; meanwhile a GET of the data set shows the "
             "progress. Bad files are named in the report and left out if the rest suffice: at least two classes, the "
             "same in both splits, each with two good pictures in train and one in validation. A new upload takes the "
-            "place of the one before, unless it was cut. Refused: a data set that is sealed or has a newer upload under "
-            "way (409), a body without Content-Length (411) or over the limit (413), another content type (415), "
+            "place of the one before, unless it was cut. Refused: a data set that is sealed, or has a newer upload "
+            "under way (409), a body without Content-Length (411) or over the limit (413), another content type (415), "
             "and what would pass the plan's limit of stored bytes (429)."
         ),
         tags=TAGS,

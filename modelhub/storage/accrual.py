@@ -73,7 +73,7 @@ def _accrue(*, tenant_id: str, since: datetime, now: datetime) -> bool:
                 key="",
                 deployment="",
                 version="",
-                meters={Meter.STORED_BYTE_HOURS: quantity},
+                meters={Meter.STORED_BYTE_HOURS.value: quantity},
             )
             for number, (hour, quantity) in enumerate(sorted(quantities.items()))
         ]

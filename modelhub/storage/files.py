@@ -7,7 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files import File
-from django.core.files.storage import default_storage
+from django.core.files.storage import FileSystemStorage, default_storage, storages
 
 LEFT_BEHIND_SECONDS = 24 * 3600
 
@@ -19,10 +19,8 @@ def name_of(*, tenant_id: str, sha256: str) -> str:
 
 def folder() -> Path | None:
     """The storage's folder on this machine; none where it is no folder."""
-    try:
-        return Path(default_storage.path(""))
-    except NotImplementedError:
-        return None
+    storage = storages["default"]
+    return Path(storage.location) if isinstance(storage, FileSystemStorage) else None
 
 
 def incoming() -> Path:

@@ -101,7 +101,7 @@ def _written(model: Any, *, recipe: Recipe, interface: Any, folder: Path, report
         input_signature=[tf.TensorSpec((None, *recipe.row_shape), tf.float32, name=given.name)],
     )
     archive.write_out(folder / convert.EXPORTED, verbose=False)
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-m", "modelhub.trainer.convert", str(folder)],
         env=os.environ | {PARENT: str(os.getpid())},
         capture_output=True,

@@ -58,7 +58,7 @@ class Child:
         self._ended: float | None = None
         self._told, tell = os.pipe()
         self._output, printed = os.pipe()
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "modelhub.trainer.child", str(folder), str(tell)],
             cwd=ROOT,
             env=_environment(folder),

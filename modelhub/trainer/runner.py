@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from modelhub import datasets, recipes, registry, storage, training
@@ -95,7 +95,8 @@ class Trainer:
         self._accrue_at = time.monotonic() + settings.STORAGE_ACCRUAL_SECONDS
         try:
             storage.accrue(now=timezone.now())
-        except DatabaseError:
+        except Exception:
+            # Nothing that is wrong there may end a training.
             logger.exception("stored bytes could not be told to the ledger; it is tried again")
             connection.close()
 

@@ -87,17 +87,19 @@ class TrainingSite:
 
 
 def ended(job: dict[str, Any]) -> bool:
-    return job["state"] in ENDED
+    return str(job["state"]) in ENDED
 
 
 def trains(job: dict[str, Any]) -> bool:
-    return job["progress"].get("phase") == "training"
+    return bool(job["progress"].get("phase") == "training")
 
 
 @pytest.fixture(scope="module")
 def at() -> Iterator[TrainingSite]:
     with tempfile.TemporaryDirectory() as var, live_site(Path(var), TRAINING_LEASE_SECONDS="3") as site:
-        yield TrainingSite(site)
+        found = TrainingSite(site)
+        with contextlib.closing(found.client):
+            yield found
 
 
 def test_a_data_set_becomes_a_version(at: TrainingSite) -> None:

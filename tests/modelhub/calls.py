@@ -1,0 +1,55 @@
+"""The data sets' API as a customer calls it."""
+
+import io
+from typing import Any
+
+from rest_framework.test import APIClient
+
+from modelhub.models import Blob
+from tenants import scoping
+from tenants.models import AuditEvent
+from tests.conftest import Account
+from tests.modelhub import zips
+
+DATASETS = "/api/v1/datasets"
+
+
+def create(client: APIClient, name: str = "pets") -> str:
+    answer = client.post(DATASETS, {"name": name, "kind": "image-classification"}, format="json")
+    assert answer.status_code == 201, answer.content
+    return str(answer.json()["id"])
+
+
+def upload(client: APIClient, dataset: str, body: bytes, content_type: str = "application/zip", **extra: Any) -> Any:
+    return client.put(f"{DATASETS}/{dataset}/content", data=body, content_type=content_type, **extra)
+
+
+def stream(client: APIClient, dataset: str, body: io.BufferedIOBase, length: int) -> Any:
+    """An upload whose body is read from a stream, as a server hands it over."""
+    extra: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
+    return client.put(f"{DATASETS}/{dataset}/content", data=b"", content_type="application/zip", **extra)
+
+
+def shown(client: APIClient, dataset: str) -> Any:
+    answer = client.get(f"{DATASETS}/{dataset}")
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
+def filled(client: APIClient, name: str = "pets", **options: Any) -> str:
+    """A data set that has been checked."""
+    dataset = create(client, name)
+    answer = upload(client, dataset, zips.packed(zips.good(**options)))
+    assert answer.status_code == 200, answer.content
+    return dataset
+
+
+def audited(account: Account) -> list[str]:
+    with scoping.tenant(account.tenant.pk):
+        verbs = AuditEvent.objects.for_tenant(account.tenant).order_by("id").values_list("verb", flat=True)
+        return [verb for verb in verbs if verb.startswith("dataset.")]
+
+
+def live_digests(account: Account) -> set[str]:
+    with scoping.tenant(account.tenant.pk):
+        return set(Blob.objects.for_tenant(account.tenant).filter(erased_at=None).values_list("sha256", flat=True))
