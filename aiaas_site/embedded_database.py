@@ -70,7 +70,8 @@ def _forget_the_dead() -> None:
 def _lives(pid: int, noted_at: float) -> bool:
     """Whether the process that was noted then still runs: one born later only has its number."""
     try:
-        return psutil.Process(pid).create_time() <= noted_at + CLOCK_SLACK_SECONDS
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= noted_at + CLOCK_SLACK_SECONDS
     except psutil.NoSuchProcess:
         return False
 

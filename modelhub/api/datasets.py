@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,7 +13,9 @@ from rest_framework.response import Response
 from modelhub import datasets
 from modelhub.models import Dataset, DatasetKind, DatasetState
 from tenants import scoping
-from tenants.api.serializers import PageQuery, StrictSerializer
+from tenants.api import openapi
+from tenants.api.problems import CONTENT_TYPE
+from tenants.api.serializers import PageQuery, Problem, StrictSerializer
 from tenants.api.views import TenantView, idempotent
 from tenants.errors import UnsupportedMedia
 
@@ -37,7 +39,7 @@ class StrictText(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class NewDataset(StrictSerializer):
+class CreateDatasetSerializer(StrictSerializer):
     """What a new data set is to be."""
 
     name = StrictText(min_length=1, max_length=80, help_text="1 to 80 characters; no two data sets have the same name")
@@ -52,21 +54,21 @@ class DatasetQuery(PageQuery):
     name = serializers.CharField(required=False, help_text="the one of this name")
 
 
-class ProblemFound(serializers.Serializer[Any]):
+class BadFileSerializer(serializers.Serializer[Any]):
     """A bad file."""
 
     name = serializers.CharField(help_text="its path in the zip file")
     problem = serializers.CharField(help_text="what is wrong with it, and what was expected")
 
 
-class WarningFound(serializers.Serializer[Any]):
+class DatasetWarningSerializer(serializers.Serializer[Any]):
     """What does not forbid training and makes its result doubtful."""
 
     kind = serializers.CharField(help_text="`duplicates-across-splits` or `class-imbalance`")
     detail = serializers.CharField(help_text="the same in words and numbers")
 
 
-class ReportOut(serializers.Serializer[Any]):
+class ReportSerializer(serializers.Serializer[Any]):
     """What the check of an upload found."""
 
     splits = serializers.DictField(
@@ -75,15 +77,15 @@ class ReportOut(serializers.Serializer[Any]):
     )
     good = serializers.IntegerField(help_text="pictures that were decoded and are stored")
     bad = serializers.IntegerField(help_text="files that were left out")
-    problems = ProblemFound(many=True, help_text="the files that were left out, by name; the first hundred")
+    problems = BadFileSerializer(many=True, help_text="the files that were left out, by name; the first hundred")
     problems_left_out = serializers.IntegerField(help_text="how many more there are")
-    warnings = WarningFound(many=True)
+    warnings = DatasetWarningSerializer(many=True)
     reasons = serializers.ListField(
         child=serializers.CharField(), help_text="why the upload cannot be used; empty where it can"
     )
 
 
-class ProgressOut(serializers.Serializer[Any]):
+class ProgressSerializer(serializers.Serializer[Any]):
     """How far the upload under way is; empty where none is."""
 
     phase = serializers.ChoiceField(choices=["receiving", "checking"], required=False)
@@ -91,7 +93,7 @@ class ProgressOut(serializers.Serializer[Any]):
     total = serializers.IntegerField(required=False)
 
 
-class DatasetOut(serializers.Serializer[Any]):
+class DatasetSerializer(serializers.Serializer[Any]):
     """A data set."""
 
     id = serializers.CharField(help_text="`ds_` and 26 characters")
@@ -105,8 +107,8 @@ class DatasetOut(serializers.Serializer[Any]):
     size = serializers.IntegerField(help_text="bytes of all items")
     classes = serializers.SerializerMethodField(help_text="the names of its classes, sorted")
     manifest_sha256 = serializers.CharField(help_text="names the content exactly; empty where there is none")
-    report = ReportOut(allow_null=True, help_text="what the check of the last upload found")
-    progress = ProgressOut()
+    report = ReportSerializer(allow_null=True, help_text="what the check of the last upload found")
+    progress = ProgressSerializer()
     created_at = serializers.DateTimeField()
     sealed_at = serializers.DateTimeField(allow_null=True)
 
@@ -114,33 +116,10 @@ class DatasetOut(serializers.Serializer[Any]):
         return sorted(dataset.report["splits"]["train"]) if dataset.manifest_sha256 and dataset.report else []
 
 
-class FieldErrorOut(serializers.Serializer[Any]):
-    """One thing wrong with the request."""
+class DatasetProblemSerializer(Problem):
+    """A refusal of an upload."""
 
-    field = serializers.CharField()
-    message = serializers.CharField()
-
-
-class DatasetProblem(serializers.Serializer[Any]):
-    """A refusal, as problem details (RFC 9457)."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField(help_text="what was wrong and what is expected")
-    errors = FieldErrorOut(many=True, required=False)  # type: ignore[assignment]
-    report = ReportOut(required=False, help_text="of an upload that cannot be used: what the check found")
-
-
-def refusals(**meanings: str) -> dict[Any, Any]:
-    """The errors of an operation for the OpenAPI document: `s404="…"` and so on."""
-    return {
-        (int(code.removeprefix("s")), "application/problem+json"): OpenApiResponse(DatasetProblem, description=meaning)
-        for code, meaning in ({"s401": "no valid key", "s403": "the key lacks the scope"} | meanings).items()
-    }
-
-
-MISSING = "there is no such data set"
+    report = ReportSerializer(required=False, help_text="where the content cannot be used: what the check found")
 
 
 class DatasetsView(TenantView):
@@ -151,24 +130,24 @@ class DatasetsView(TenantView):
         summary="List data sets, newest first",
         tags=TAGS,
         parameters=[DatasetQuery],
-        responses={200: DatasetOut(many=True)} | refusals(s400="a filter's value is none of the known ones"),
+        responses=openapi.answers(200, openapi.page_of(DatasetSerializer), 400),
     )
     def get(self, request: Request) -> Response:
         filters = self.query(DatasetQuery)
         wanted = {name: filters[name] for name in ("state", "kind", "name") if name in filters}
-        return self.page(Dataset.objects.for_tenant(self.caller.tenant).filter(**wanted), DatasetOut)
+        return self.page(Dataset.objects.for_tenant(self.caller.tenant).filter(**wanted), DatasetSerializer)
 
     @extend_schema(
         operation_id="create_dataset",
         summary="Create an empty data set",
         tags=TAGS,
-        request=NewDataset,
-        responses={201: DatasetOut}
-        | refusals(s400="a field is missing or not valid", s409="the name is in use, or the Idempotency-Key was"),
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=CreateDatasetSerializer,
+        responses=openapi.answers(201, DatasetSerializer, 400, 409),
     )
     @idempotent
     def post(self, request: Request) -> Response:
-        wanted = self.body(NewDataset)
+        wanted = self.body(CreateDatasetSerializer)
         dataset = datasets.create(
             tenant=self.caller.tenant,
             name=wanted["name"],
@@ -176,7 +155,7 @@ class DatasetsView(TenantView):
             actor=self.caller.actor,
             now=timezone.now(),
         )
-        return Response(DatasetOut(dataset).data, status=status.HTTP_201_CREATED)
+        return Response(DatasetSerializer(dataset).data, status=status.HTTP_201_CREATED)
 
 
 class DatasetView(TenantView):
@@ -186,16 +165,16 @@ class DatasetView(TenantView):
         operation_id="get_dataset",
         summary="Get a data set, its report and the progress of its upload",
         tags=TAGS,
-        responses={200: DatasetOut} | refusals(s404=MISSING),
+        responses=openapi.answers(200, DatasetSerializer, 404),
     )
     def get(self, request: Request, dataset_id: str) -> Response:
-        return Response(DatasetOut(datasets.get(tenant=self.caller.tenant, dataset_id=dataset_id)).data)
+        return Response(DatasetSerializer(datasets.get(tenant=self.caller.tenant, dataset_id=dataset_id)).data)
 
     @extend_schema(
         operation_id="delete_dataset",
         summary="Delete a data set and its files",
         tags=TAGS,
-        responses={204: None} | refusals(s404=MISSING, s409="a training job or a model version uses it"),
+        responses=openapi.answers(204, None, 404, 409),
     )
     def delete(self, request: Request, dataset_id: str) -> Response:
         dataset = datasets.get(tenant=self.caller.tenant, dataset_id=dataset_id)
@@ -216,21 +195,14 @@ class DatasetContentView(TenantView):
             "WebP. Every picture is decoded before the answer comes; meanwhile a GET of the data set shows the "
             "progress. Bad files are named in the report and left out if the rest suffice: at least two classes, the "
             "same in both splits, each with two good pictures in train and one in validation. A new upload takes the "
-            "place of the one before."
+            "place of the one before, unless it was cut. Refused: a data set that is sealed, or has a newer upload "
+            "under way (409), a body without Content-Length (411) or over the limit (413), another content type (415), "
+            "and what would pass the plan's limit of stored bytes (429)."
         ),
         tags=TAGS,
         request=dict.fromkeys(ZIP_TYPES, OpenApiTypes.BINARY),
-        responses={200: DatasetOut}
-        | refusals(
-            s400="the body was cut, or cannot be used: `report` says what was found",
-            s404=MISSING,
-            s409="the data set is sealed, or a newer upload has begun",
-            s411="the header Content-Length is missing",
-            s413="the body is larger than the limit",
-            s415="the body is not sent as a zip file",
-            s429="the plan's limit of stored bytes would be passed",
-            s503="there is no room for the upload right now",
-        ),
+        responses=openapi.answers(200, DatasetSerializer, 404, 409, 411, 413, 415, 429, 503)
+        | {(400, CONTENT_TYPE): DatasetProblemSerializer},
     )
     def put(self, request: Request, dataset_id: str) -> Response:
         tenant = self.caller.tenant
@@ -248,7 +220,7 @@ class DatasetContentView(TenantView):
             actor=self.caller.actor,
             clock=timezone.now,
         )
-        return Response(DatasetOut(dataset).data)
+        return Response(DatasetSerializer(dataset).data)
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)
@@ -264,14 +236,15 @@ class DatasetSealView(TenantView):
         operation_id="seal_dataset",
         summary="Seal a checked data set: from now on it never changes",
         tags=TAGS,
+        parameters=[openapi.IDEMPOTENCY_KEY],
         request=None,
-        responses={200: DatasetOut} | refusals(s404=MISSING, s409="it has not been checked"),
+        responses=openapi.answers(200, DatasetSerializer, 404, 409),
     )
     @idempotent
     def post(self, request: Request, dataset_id: str) -> Response:
         dataset = datasets.get(tenant=self.caller.tenant, dataset_id=dataset_id)
         dataset = datasets.seal(dataset=dataset, actor=self.caller.actor, now=timezone.now())
-        return Response(DatasetOut(dataset).data)
+        return Response(DatasetSerializer(dataset).data)
 
 
 def _content_length(request: Request) -> int | None:

@@ -1,6 +1,7 @@
 """The verb receive: a zip file streamed to the disk, checked, and stored, or nothing at all."""
 
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from tenants.models import Tenant
 
 CHUNK = 1024 * 1024
 SECONDS_BETWEEN_NEWS = 0.25
+
+logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 
@@ -82,6 +85,10 @@ def receive(
     except Unusable as refusal:
         _reject(upload, refusal, actor, clock())
         raise
+    except OSError as error:
+        _step_back(upload)
+        logger.exception("an upload to %s could not be kept", dataset_id)
+        raise Unavailable("The upload cannot be kept right now; try again later.", retry_after=60) from error
     except BaseException:
         _step_back(upload)
         raise
@@ -131,10 +138,7 @@ def _save_body(upload: _Upload, content: Readable, length: int, path: Path) -> N
     with path.open("wb") as copy:
         while chunk := _next_chunk(content, done, length):
             done += len(chunk)
-            try:
-                copy.write(chunk)
-            except OSError as error:
-                raise Unavailable("The upload cannot be kept right now; try again later.", retry_after=60) from error
+            copy.write(chunk)
             upload.tell("receiving", done, length)
     if done < length:
         raise _cut(done, length)

@@ -53,7 +53,8 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
     refusal = as_refusal(exception)
     if refusal is None:
         return None
-    if transaction.get_connection().in_atomic_block:
+    # A view that is not atomic has rolled back what it had begun; a transaction around it is its caller's.
+    if getattr(context["view"], "atomic", True) and transaction.get_connection().in_atomic_block:
         transaction.set_rollback(True)
     request = context.get("request")
     if request is not None:

@@ -1,29 +1,38 @@
-"""A data set's way over HTTP: created, uploaded, checked, sealed, deleted."""
+"""A data set's way over HTTP: created, uploaded, sealed, deleted."""
 
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
+from modelhub import datasets, pictures, storage
+from modelhub.datasets import archives, uploads
+from modelhub.models import Blob, BlobUse, Dataset, Model, ModelVersion, TrainingJob
+from tenants import api_keys, scoping
+from tenants.models import AuditEvent, Plan
+from tests.conftest import Account
 from tests.modelhub import zips
+from tests.modelhub.places import places, scratch_files, stored_files
+from tests.threads import in_threads
+
+__all__ = ["places"]
+pytestmark = pytest.mark.usefixtures("places")
 
 DATASETS = "/api/v1/datasets"
-
-
-@pytest.fixture(autouse=True)
-def places(settings: Settings, tmp_path: Path) -> Path:
-    """Files and scratch files of this test only."""
-    settings.FILES_DIR = str(tmp_path / "files")
-    settings.SCRATCH_DIR = str(tmp_path / "scratch")
-    settings.STORAGES = settings.STORAGES | {
-        "default": {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            "OPTIONS": {"location": settings.FILES_DIR},
-        }
-    }
-    return tmp_path
+CATS_AND_DOGS = Path(__file__).resolve().parents[2] / "../shared/data/cats_and_dogs"
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def create(client: APIClient, name: str = "pets") -> str:
@@ -36,8 +45,764 @@ def upload(client: APIClient, dataset: str, body: bytes, content_type: str = "ap
     return client.put(f"{DATASETS}/{dataset}/content", data=body, content_type=content_type, **extra)
 
 
-def test_an_upload_is_checked_and_reported(acme_client: APIClient) -> None:
-    dataset = create(acme_client)
-    answer = upload(acme_client, dataset, zips.packed(zips.good()))
+def stream(client: APIClient, dataset: str, body: io.BufferedIOBase, length: int) -> Any:
+    """An upload whose body is read from a stream, as a server hands it over."""
+    extra: dict[str, Any] = {"wsgi.input": body, "CONTENT_LENGTH": str(length)}
+    return client.put(f"{DATASETS}/{dataset}/content", data=b"", content_type="application/zip", **extra)
+
+
+def shown(client: APIClient, dataset: str) -> Any:
+    answer = client.get(f"{DATASETS}/{dataset}")
     assert answer.status_code == 200, answer.content
-    print(answer.json())
+    return answer.json()
+
+
+def filled(client: APIClient, name: str = "pets", **options: Any) -> str:
+    """A data set that has been checked."""
+    dataset = create(client, name)
+    answer = upload(client, dataset, zips.packed(zips.good(**options)))
+    assert answer.status_code == 200, answer.content
+    return dataset
+
+
+def audited(account: Account) -> list[str]:
+    with scoping.tenant(account.tenant.pk):
+        verbs = AuditEvent.objects.for_tenant(account.tenant).order_by("id").values_list("verb", flat=True)
+        return [verb for verb in verbs if verb.startswith("dataset.")]
+
+
+def live_digests(account: Account) -> set[str]:
+    with scoping.tenant(account.tenant.pk):
+        return set(Blob.objects.for_tenant(account.tenant).filter(erased_at=None).values_list("sha256", flat=True))
+
+
+Capture = Callable[..., Any]
+
+# --- created ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_data_set_is_empty(acme: Account, acme_client: APIClient) -> None:
+    row = shown(acme_client, create(acme_client))
+    assert row["id"].startswith("ds_")
+    assert row["created_at"].endswith("Z")
+    assert {k: row[k] for k in ("name", "kind", "state", "items", "size", "classes", "report", "progress")} == {
+        "name": "pets",
+        "kind": "image-classification",
+        "state": "created",
+        "items": 0,
+        "size": 0,
+        "classes": [],
+        "report": None,
+        "progress": {},
+    }
+    assert audited(acme) == ["dataset.create"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"kind": "image-classification"}, "name"),
+        ({"name": "", "kind": "image-classification"}, "name"),
+        ({"name": "   ", "kind": "image-classification"}, "name"),
+        ({"name": "x" * 81, "kind": "image-classification"}, "name"),
+        ({"name": 5, "kind": "image-classification"}, "name"),
+        ({"name": ["pets"], "kind": "image-classification"}, "name"),
+        ({"name": None, "kind": "image-classification"}, "name"),
+        ({"name": "a\x07b", "kind": "image-classification"}, "name"),
+        ({"name": "a\x00b", "kind": "image-classification"}, "name"),
+        ({"name": "pets"}, "kind"),
+        ({"name": "pets", "kind": "sculptures"}, "kind"),
+        ({"name": "pets", "kind": {}}, "kind"),
+        ({"name": "pets", "kind": "image-classification", "colour": "red"}, "colour"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named(acme_client: APIClient, body: Any, field: str) -> None:
+    answer = acme_client.post(DATASETS, body, format="json")
+    assert answer.status_code == 400
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("body", [b'{"name": "pets"', b'"pets"', b"[]", b'{"name": NaN}', b"", b"null", b"\xff"])
+def test_a_body_that_is_no_json_object_is_refused(acme_client: APIClient, body: bytes) -> None:
+    answer = acme_client.post(DATASETS, data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_name_of_eighty_letters_in_any_script_is_taken(acme_client: APIClient) -> None:
+    assert shown(acme_client, create(acme_client, "ж" * 80))["name"] == "ж" * 80
+
+
+def test_a_name_is_given_once_a_tenant(acme_client: APIClient, globex_client: APIClient) -> None:
+    create(acme_client)
+    answer = acme_client.post(DATASETS, {"name": "pets", "kind": "image-classification"}, format="json")
+    assert answer.status_code == 409
+    assert "'pets'" in answer.json()["detail"]
+    create(globex_client)
+
+
+def test_a_retry_with_the_same_idempotency_key_creates_one_data_set(acme_client: APIClient) -> None:
+    body = {"name": "pets", "kind": "image-classification"}
+    first, second = (
+        acme_client.post(DATASETS, body, format="json", headers={"Idempotency-Key": "abc"}) for _ in range(2)
+    )
+    assert first.status_code == second.status_code == 201
+    assert first.json() == second.json()
+    assert len(acme_client.get(DATASETS).json()["results"]) == 1
+
+
+def test_the_list_is_paged_and_filtered(acme_client: APIClient) -> None:
+    names = [f"set {number}" for number in range(3)]
+    made = [create(acme_client, name) for name in names]
+    upload(acme_client, made[1], zips.packed(zips.good()))
+    first = acme_client.get(DATASETS, {"limit": 2}).json()
+    assert [row["name"] for row in first["results"]] == ["set 2", "set 1"]
+    second = acme_client.get(first["next"]).json()
+    assert [row["name"] for row in second["results"]] == ["set 0"]
+    assert second["next"] is None
+    for query, found in (
+        ({"state": "checked"}, ["set 1"]),
+        ({"state": "sealed"}, []),
+        ({"name": "set 2"}, ["set 2"]),
+        ({"kind": "image-classification", "state": "created"}, ["set 2", "set 0"]),
+    ):
+        assert [row["name"] for row in acme_client.get(DATASETS, query).json()["results"]] == found
+
+
+@pytest.mark.parametrize(
+    "query", [{"state": "lost"}, {"kind": "x"}, {"limit": "0"}, {"limit": "ten"}, {"sort": "name"}]
+)
+def test_a_filter_that_is_wrong_is_named(acme_client: APIClient, query: dict[str, str]) -> None:
+    answer = acme_client.get(DATASETS, query)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == next(iter(query))
+
+
+def test_another_tenants_data_set_is_missing_on_every_route(acme_client: APIClient, globex_client: APIClient) -> None:
+    dataset = filled(acme_client)
+    before = shown(acme_client, dataset)
+    body = zips.packed(zips.good(first=100))
+    for method, path, data, content_type in (
+        ("get", "", None, "application/json"),
+        ("delete", "", None, "application/json"),
+        ("put", "/content", body, "application/zip"),
+        ("put", "/content", b"text", "text/plain"),
+        ("post", "/seal", {}, "application/json"),
+    ):
+        answers = []
+        for name in (dataset, "ds_00000000000000000000000000"):
+            options = {"format": "json"} if isinstance(data, dict) else {"content_type": content_type}
+            answers.append(getattr(globex_client, method)(f"{DATASETS}/{name}{path}", data, **options))
+        assert [answer.status_code for answer in answers] == [404, 404], (method, path)
+        assert answers[0].json()["detail"] == answers[1].json()["detail"].replace(
+            "ds_00000000000000000000000000", dataset
+        )
+    assert globex_client.get(DATASETS).json()["results"] == []
+    assert shown(acme_client, dataset) == before
+
+
+def test_a_key_that_may_only_read_changes_nothing(acme: Account, acme_client: APIClient, client_of: Any) -> None:
+    dataset = filled(acme_client)
+    with scoping.operator():
+        key = api_keys.create(tenant=acme.tenant, name="reader", scopes=["read"], actor="operator:test", now=NOW)
+    reader = client_of(key.text)
+    assert reader.get(f"{DATASETS}/{dataset}").status_code == 200
+    assert reader.post(DATASETS, {"name": "x", "kind": "image-classification"}, format="json").status_code == 403
+    assert upload(reader, dataset, zips.packed(zips.good())).status_code == 403
+    assert reader.post(f"{DATASETS}/{dataset}/seal").status_code == 403
+    assert reader.delete(f"{DATASETS}/{dataset}").status_code == 403
+
+
+# --- uploaded --------------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_is_checked_and_reported(acme: Account, acme_client: APIClient, places: Path) -> None:
+    dataset = create(acme_client)
+    files = zips.good()
+    answer = upload(acme_client, dataset, zips.packed(files))
+    assert answer.status_code == 200
+    row = answer.json()
+    assert row == shown(acme_client, dataset)
+    assert row["state"] == "checked"
+    assert row["items"] == 10
+    assert row["size"] == sum(map(len, files.values()))
+    assert row["classes"] == ["cat", "dog"]
+    assert row["progress"] == {}
+    assert row["report"] == {
+        "splits": {"train": {"cat": 3, "dog": 3}, "validation": {"cat": 2, "dog": 2}},
+        "good": 10,
+        "bad": 0,
+        "problems": [],
+        "problems_left_out": 0,
+        "warnings": [],
+        "reasons": [],
+    }
+    assert audited(acme) == ["dataset.create", "dataset.upload"]
+    assert not scratch_files(places)
+    assert stored_files(places) == live_digests(acme)
+
+
+def test_the_manifest_names_every_picture(acme: Account, acme_client: APIClient) -> None:
+    files = zips.good()
+    dataset = filled(acme_client)
+    with scoping.tenant(acme.tenant.pk):
+        row = datasets.get(tenant=acme.tenant, dataset_id=dataset)
+        manifest = datasets.load_manifest(row)
+        assert manifest.classes == ("cat", "dog")
+        assert [item.name for item in manifest.items] == sorted(files)
+        assert len(manifest.of("train")) == 6
+        for item in manifest.items:
+            assert item.name.startswith(f"{item.split}/{item.class_name}/")
+            assert (item.height, item.width) == (12, 16)
+            assert storage.read(tenant_id=acme.tenant.pk, sha256=item.sha256) == files[item.name]
+            assert item.size == len(files[item.name])
+        document = json.loads(storage.read(tenant_id=acme.tenant.pk, sha256=row.manifest_sha256))
+    assert document["format"] == 1
+    assert document["kind"] == "image-classification"
+    assert document["classes"] == ["cat", "dog"]
+    assert set(document["items"][0]) == {"split", "class", "name", "sha256", "size", "height", "width"}
+
+
+def test_the_same_pictures_have_the_same_manifest_in_any_order(acme_client: APIClient) -> None:
+    files = zips.good()
+    digests = []
+    for name, order in (("a", list(files)), ("b", list(reversed(files)))):
+        dataset = create(acme_client, name)
+        body = zips.packed({f"wrapped/{path}": files[path] for path in order} if name == "b" else files)
+        digests.append(upload(acme_client, dataset, body).json()["manifest_sha256"])
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("content_type", ["application/zip", "application/octet-stream", "application/zip; x=y"])
+def test_these_content_types_are_taken(acme_client: APIClient, content_type: str) -> None:
+    dataset = create(acme_client)
+    assert upload(acme_client, dataset, zips.packed(zips.good()), content_type).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "image/jpeg"])
+def test_another_content_type_is_refused(acme_client: APIClient, content_type: str) -> None:
+    dataset = create(acme_client)
+    answer = upload(acme_client, dataset, zips.packed(zips.good()), content_type)
+    assert answer.status_code == 415
+    assert "application/zip" in answer.json()["detail"]
+    assert shown(acme_client, dataset)["state"] == "created"
+
+
+def test_a_body_without_a_content_type_is_refused(acme_client: APIClient) -> None:
+    dataset = create(acme_client)
+    answer = acme_client.generic("PUT", f"{DATASETS}/{dataset}/content", "PK", content_type="")
+    assert answer.status_code == 415
+    assert "missing" in answer.json()["detail"]
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(acme_client: APIClient, settings: Settings) -> None:
+    settings.DATASET_MAX_UPLOAD_BYTES = 1000
+    dataset = create(acme_client)
+
+    class NeverRead(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError("it was read")
+
+    answer = stream(acme_client, dataset, NeverRead(), 1001)
+    assert answer.status_code == 413
+    assert "1,001 bytes; the limit for a data set is 1,000" in answer.json()["detail"]
+    assert shown(acme_client, dataset)["state"] == "created"
+
+
+def test_a_body_without_a_length_is_refused(acme_client: APIClient) -> None:
+    dataset = create(acme_client)
+    answer = upload(acme_client, dataset, b"PK", CONTENT_LENGTH="")
+    assert answer.status_code == 411
+    assert "Content-Length" in answer.json()["detail"]
+
+
+def test_an_empty_body_is_refused(acme_client: APIClient) -> None:
+    dataset = create(acme_client)
+    assert stream(acme_client, dataset, io.BytesIO(), 0).status_code == 400
+    assert shown(acme_client, dataset)["state"] == "created"
+
+
+class Breaking(io.BytesIO):
+    """A body whose sender goes away."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        chunk = super().read(size)
+        if not chunk:
+            raise OSError("connection reset by peer")
+        return chunk
+
+
+@pytest.mark.parametrize("body_type", [io.BytesIO, Breaking])
+@pytest.mark.parametrize("before", ["created", "checked", "rejected"])
+def test_a_body_that_was_cut_changes_nothing(
+    acme: Account, acme_client: APIClient, places: Path, before: str, body_type: Any
+) -> None:
+    dataset = create(acme_client)
+    if before != "created":
+        upload(acme_client, dataset, zips.packed(zips.good()) if before == "checked" else b"no zip")
+    row, files = shown(acme_client, dataset), stored_files(places)
+    assert row["state"] == before
+    body = zips.packed(zips.good(first=50))
+    answer = stream(acme_client, dataset, body_type(body[:4000]), len(body))
+    assert answer.status_code == 400
+    assert f"4,000 of {len(body):,} bytes" in answer.json()["detail"]
+    assert shown(acme_client, dataset) == row
+    assert stored_files(places) == files
+    assert not scratch_files(places)
+
+
+def test_the_progress_is_seen_while_bytes_arrive(acme_client: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "CHUNK", 3000)
+    monkeypatch.setattr(uploads, "SECONDS_BETWEEN_NEWS", 0)
+    dataset = create(acme_client)
+    seen = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            row = shown(acme_client, dataset)
+            seen.append((row["state"], row["progress"]))
+            return super().read(size)
+
+    body = zips.packed(zips.good())
+    assert stream(acme_client, dataset, Watched(body), len(body)).status_code == 200
+    assert seen[:3] == [
+        ("uploading", {"phase": "receiving", "done": done, "total": len(body)}) for done in (0, 3000, 6000)
+    ]
+
+
+def test_progress_is_told_a_few_times_a_second(acme_client: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "CHUNK", 10)
+    told: list[dict[str, Any]] = []
+    change = uploads._Upload.change
+
+    def noted(upload: Any, **values: Any) -> None:
+        told.append(values)
+        change(upload, **values)
+
+    monkeypatch.setattr(uploads._Upload, "change", noted)
+    dataset = create(acme_client)
+    started = time.monotonic()
+    assert upload(acme_client, dataset, zips.packed(zips.good())).status_code == 200
+    assert sum("progress" in v and v["progress"] != {} for v in told) <= 4 * (time.monotonic() - started) + 2
+
+
+def test_only_the_newest_upload_finishes(acme_client: APIClient, places: Path) -> None:
+    dataset = create(acme_client)
+    newer = zips.packed(zips.good(first=50))
+
+    class Overtaken(io.BytesIO):
+        overtaken = False
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not self.overtaken:
+                self.overtaken = True
+                assert upload(acme_client, dataset, newer).status_code == 200
+            return super().read(size)
+
+    older = zips.packed(zips.good())
+    answer = stream(acme_client, dataset, Overtaken(older), len(older))
+    assert answer.status_code == 409
+    assert "newer upload" in answer.json()["detail"]
+    row = shown(acme_client, dataset)
+    assert row["state"] == "checked"
+    assert len(stored_files(places)) == 11
+    with zips.opened(newer) as files:
+        assert row["size"] == sum(info.file_size for info in files.infolist())
+
+
+def test_an_upload_that_is_overtaken_in_the_check_changes_nothing(
+    acme: Account, acme_client: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = create(acme_client)
+    check = uploads._check
+
+    def overtaken(*args: Any) -> Any:
+        monkeypatch.setattr(uploads, "_check", check)
+        assert upload(acme_client, dataset, b"no zip, but newer").status_code == 400
+        return check(*args)
+
+    monkeypatch.setattr(uploads, "_check", overtaken)
+    assert upload(acme_client, dataset, zips.packed(zips.good())).status_code == 409
+    assert shown(acme_client, dataset)["state"] == "rejected"
+    assert live_digests(acme) == set()
+
+
+def test_an_upload_to_a_data_set_that_was_deleted_meanwhile_is_dropped(acme_client: APIClient, places: Path) -> None:
+    dataset = create(acme_client)
+
+    class Deleting(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            acme_client.delete(f"{DATASETS}/{dataset}")
+            return super().read(size)
+
+    body = zips.packed(zips.good())
+    assert stream(acme_client, dataset, Deleting(body), len(body)).status_code == 409
+    assert acme_client.get(f"{DATASETS}/{dataset}").status_code == 404
+    assert not stored_files(places)
+
+
+def test_an_upload_that_crashed_can_be_started_again(acme: Account, acme_client: APIClient) -> None:
+    dataset = create(acme_client)
+    with scoping.tenant(acme.tenant.pk):
+        Dataset.objects.for_tenant(acme.tenant).update(
+            state="uploading", upload_id="upl_dead", progress={"phase": "checking", "done": 3, "total": 10}
+        )
+    body = zips.packed(zips.good())
+    assert stream(acme_client, dataset, io.BytesIO(body[:10]), len(body)).status_code == 400
+    assert shown(acme_client, dataset)["state"] == "created"
+    assert upload(acme_client, dataset, body).status_code == 200
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(
+    acme_client: APIClient, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [places / "scratch/uploads/old.zip", places / "files/incoming/old/abc"]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half an upload")
+    dataset = filled(acme_client)
+    assert all(path.exists() for path in left)
+    day = 25 * 3600
+    now = time.time()
+    monkeypatch.setattr("modelhub.storage.files.time.time", lambda: now + day)
+    upload(acme_client, dataset, zips.packed(zips.good()))
+    assert not any(path.exists() for path in left)
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_upload(
+    acme_client: APIClient, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    dataset = create(acme_client)
+    monkeypatch.setattr(storage.Staging, "add", full)
+    answer = upload(acme_client, dataset, zips.packed(zips.good()))
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert shown(acme_client, dataset)["state"] == "created"
+    assert not scratch_files(places)
+
+
+@pytest.mark.parametrize("moved", [0, 5])
+def test_a_fault_while_files_are_stored_leaves_none(
+    acme: Account, acme_client: APIClient, places: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    from modelhub.storage import files
+
+    move_in, calls = files.move_in, []
+
+    def failing(*args: Any, **options: Any) -> None:
+        calls.append(args)
+        if len(calls) > moved:
+            raise OSError(5, "Input/output error")
+        move_in(*args, **options)
+
+    kept = filled(acme_client, "kept", train=2)
+    before = stored_files(places)
+    dataset = create(acme_client)
+    monkeypatch.setattr(files, "move_in", failing)
+    assert upload(acme_client, dataset, zips.packed(zips.good())).status_code == 503
+    assert shown(acme_client, dataset)["state"] == "created"
+    assert stored_files(places) == before == live_digests(acme)
+    assert shown(acme_client, kept)["state"] == "checked"
+
+
+def test_a_plans_limit_of_stored_bytes_is_kept(acme: Account, acme_client: APIClient, places: Path) -> None:
+    dataset = filled(acme_client)
+    row, files = shown(acme_client, dataset), stored_files(places)
+    with scoping.operator():
+        held = storage.held(tenant_id=acme.tenant.pk)
+        Plan.objects.filter(pk="standard").update(stored_bytes=held + 1000)
+    other = create(acme_client, "other")
+    answer = upload(acme_client, other, zips.packed(zips.good(first=50)))
+    assert answer.status_code == 429
+    assert f"allows {held + 1000:,}" in answer.json()["detail"]
+    assert shown(acme_client, other)["state"] == "created"
+    assert stored_files(places) == files
+    # The same pictures again take no room, and a replacement is measured without what it replaces.
+    assert upload(acme_client, other, zips.packed(zips.good())).status_code == 200
+    assert acme_client.delete(f"{DATASETS}/{other}").status_code == 204
+    assert upload(acme_client, dataset, zips.packed(zips.good(first=50))).status_code == 200
+    assert shown(acme_client, dataset) != row
+
+
+def test_a_new_upload_replaces_the_one_before(
+    acme: Account, acme_client: APIClient, places: Path, django_capture_on_commit_callbacks: Capture
+) -> None:
+    dataset = filled(acme_client)
+    other = filled(acme_client, "other", train=2)  # the first two of the first class are the same pictures
+    with django_capture_on_commit_callbacks(execute=True):
+        assert upload(acme_client, dataset, zips.packed(zips.good(first=50))).status_code == 200
+    assert stored_files(places) == live_digests(acme)
+    with scoping.tenant(acme.tenant.pk):
+        for name in (dataset, other):
+            manifest = datasets.load_manifest(datasets.get(tenant=acme.tenant, dataset_id=name))
+            assert {item.sha256 for item in manifest.items} <= stored_files(places)
+        assert BlobUse.objects.for_tenant(acme.tenant).count() == 11 + 9
+    assert len(stored_files(places)) == 11 + 9
+
+
+def test_a_rejected_upload_takes_the_content_before_with_it(
+    acme: Account, acme_client: APIClient, places: Path, django_capture_on_commit_callbacks: Capture
+) -> None:
+    dataset = filled(acme_client)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert upload(acme_client, dataset, b"no zip").status_code == 400
+    row = shown(acme_client, dataset)
+    assert (row["state"], row["items"], row["size"], row["classes"]) == ("rejected", 0, 0, [])
+    assert stored_files(places) == live_digests(acme) == set()
+    assert upload(acme_client, dataset, zips.packed(zips.good())).status_code == 200
+
+
+# --- sealed and deleted ----------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_data_set_never_changes(acme: Account, acme_client: APIClient) -> None:
+    dataset = filled(acme_client)
+    sealed = acme_client.post(f"{DATASETS}/{dataset}/seal")
+    assert sealed.status_code == 200
+    assert sealed.json()["state"] == "sealed"
+    assert sealed.json()["sealed_at"].endswith("Z")
+    assert acme_client.post(f"{DATASETS}/{dataset}/seal").json() == sealed.json()
+    answer = upload(acme_client, dataset, zips.packed(zips.good(first=50)))
+    assert answer.status_code == 409
+    assert "sealed" in answer.json()["detail"]
+    assert shown(acme_client, dataset) == sealed.json()
+    assert audited(acme).count("dataset.seal") == 1
+
+
+@pytest.mark.parametrize("state", ["created", "rejected", "uploading"])
+def test_only_a_checked_data_set_is_sealed(acme: Account, acme_client: APIClient, state: str) -> None:
+    dataset = create(acme_client)
+    with scoping.tenant(acme.tenant.pk):
+        Dataset.objects.for_tenant(acme.tenant).update(state=state)
+    answer = acme_client.post(f"{DATASETS}/{dataset}/seal")
+    assert answer.status_code == 409
+    assert state in answer.json()["detail"]
+    assert "dataset.seal" not in audited(acme)
+
+
+def test_a_deleted_data_set_takes_its_files_with_it(
+    acme: Account, acme_client: APIClient, places: Path, django_capture_on_commit_callbacks: Capture
+) -> None:
+    dataset, twin = filled(acme_client), filled(acme_client, "twin")
+    both = stored_files(places)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert acme_client.delete(f"{DATASETS}/{dataset}").status_code == 204
+    assert stored_files(places) == both == live_digests(acme)
+    assert acme_client.get(f"{DATASETS}/{dataset}").status_code == 404
+    with django_capture_on_commit_callbacks(execute=True):
+        assert acme_client.delete(f"{DATASETS}/{twin}").status_code == 204
+    assert stored_files(places) == live_digests(acme) == set()
+    assert audited(acme).count("dataset.delete") == 2
+
+
+def test_another_tenants_same_pictures_are_its_own(
+    acme_client: APIClient,
+    globex: Account,
+    globex_client: APIClient,
+    places: Path,
+    django_capture_on_commit_callbacks: Capture,
+) -> None:
+    mine, theirs = filled(acme_client), filled(globex_client)
+    with django_capture_on_commit_callbacks(execute=True):
+        acme_client.delete(f"{DATASETS}/{mine}")
+    assert stored_files(places) == live_digests(globex)
+    assert shown(globex_client, theirs)["state"] == "checked"
+
+
+def test_a_data_set_that_was_trained_on_stays(acme: Account, acme_client: APIClient) -> None:
+    dataset = filled(acme_client)
+    with scoping.tenant(acme.tenant.pk):
+        job = TrainingJob.objects.create(
+            tenant=acme.tenant, dataset_id=dataset, model_name="cats", recipe="image-classifier", created_by="key:x"
+        )
+    answer = acme_client.delete(f"{DATASETS}/{dataset}")
+    assert answer.status_code == 409
+    assert job.pk in answer.json()["detail"]
+    assert shown(acme_client, dataset)["state"] == "checked"
+
+
+def test_a_data_set_that_a_model_version_came_from_stays(acme: Account, acme_client: APIClient) -> None:
+    dataset = filled(acme_client)
+    with scoping.tenant(acme.tenant.pk):
+        model = Model.objects.create(tenant=acme.tenant, name="cats")
+        ModelVersion.objects.create(
+            tenant=acme.tenant, model=model, number=1, recipe="r", manifest={"files": {}}, dataset_id=dataset
+        )
+    answer = acme_client.delete(f"{DATASETS}/{dataset}")
+    assert answer.status_code == 409
+    assert "cats@1" in answer.json()["detail"]
+
+
+def test_a_file_that_a_model_version_holds_outlives_the_data_set(
+    acme: Account, acme_client: APIClient, places: Path, django_capture_on_commit_callbacks: Capture
+) -> None:
+    dataset = filled(acme_client)
+    with scoping.tenant(acme.tenant.pk):
+        kept = sorted(live_digests(acme))[0]
+        model = Model.objects.create(tenant=acme.tenant, name="cats")
+        ModelVersion.objects.create(
+            tenant=acme.tenant,
+            model=model,
+            number=1,
+            recipe="r",
+            manifest={"files": {"model.keras": {"sha256": kept, "size": 1}}},
+        )
+    with django_capture_on_commit_callbacks(execute=True):
+        assert acme_client.delete(f"{DATASETS}/{dataset}").status_code == 204
+    assert stored_files(places) == {kept} == live_digests(acme)
+
+
+# --- at the same time ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_two_uploads_at_once_leave_what_the_newest_brought(
+    acme: Account, client_of: Any, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SECONDS_BETWEEN_NEWS", 0.01)
+    decode = pictures.decode
+
+    def slowly(data: bytes, *, max_pixels: int) -> pictures.Pixels:
+        time.sleep(0.02)
+        return decode(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(pictures, "decode", slowly)
+    client = client_of(acme.key)
+    dataset = create(client)
+    answers: list[int] = []
+
+    def work(first: int) -> None:
+        body = zips.packed(zips.good(train=20, first=first))
+        answers.append(upload(client_of(acme.key), dataset, body).status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in (0, 1000, 2000)]
+    phases = set()
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        phases.add(shown(client, dataset)["progress"].get("phase"))
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [200, 409, 409]
+    assert "checking" in phases
+    row = shown(client, dataset)
+    assert (row["state"], row["items"], row["progress"]) == ("checked", 44, {})
+    assert stored_files(places) == live_digests(acme)
+    assert len(stored_files(places)) == 45
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_deleting_and_uploading_the_same_pictures_at_once_loses_none(
+    acme: Account, client_of: Any, places: Path
+) -> None:
+    client = client_of(acme.key)
+    body = zips.packed(zips.good())
+    kept = [create(client, f"kept {n}") for n in range(4)]
+    doomed = [filled(client, f"doomed {n}") for n in range(4)]
+
+    def delete() -> None:
+        mine = client_of(acme.key)
+        assert [mine.delete(f"{DATASETS}/{d}").status_code for d in doomed] == [204] * 4
+
+    def fill() -> None:
+        mine = client_of(acme.key)
+        assert [upload(mine, d, body).status_code for d in kept] == [200] * 4
+
+    in_threads(lambda number: (delete, fill)[number](), 2)
+    assert stored_files(places) == live_digests(acme)
+    assert len(stored_files(places)) == 11
+
+
+# --- for the operator, and in the documents ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def operator(admin_client: Client) -> Client:
+    return admin_client
+
+
+def test_the_operator_finds_data_sets_and_files(acme: Account, acme_client: APIClient, operator: Client) -> None:
+    filled(acme_client)
+    create(acme_client, "empty")
+    for page, found in (
+        ("/admin/modelhub/dataset/", 2),
+        ("/admin/modelhub/dataset/?q=pets", 1),
+        ("/admin/modelhub/dataset/?q=acme", 2),
+        ("/admin/modelhub/dataset/?state__exact=checked", 1),
+        ("/admin/modelhub/blob/", 11),
+        ("/admin/modelhub/blob/?q=acme", 11),
+        ("/admin/modelhub/blob/?erased_at__isempty=0", 0),
+        (f"/admin/modelhub/blob/?q={sorted(live_digests(acme))[0]}", 1),
+    ):
+        answer = operator.get(page)
+        assert answer.status_code == 200, page
+        assert answer.context["cl"].result_count == found, page
+
+
+def test_the_operator_seals_by_the_verb_and_edits_nothing(
+    acme: Account, acme_client: APIClient, operator: Client
+) -> None:
+    checked, empty = filled(acme_client), create(acme_client, "empty")
+    answer = operator.post(
+        "/admin/modelhub/dataset/", {"action": "seal", "_selected_action": [checked, empty]}, follow=True
+    )
+    assert "1 sealed." in answer.content.decode()
+    assert "only a checked one can be sealed" in answer.content.decode()
+    assert shown(acme_client, checked)["state"] == "sealed"
+    assert shown(acme_client, empty)["state"] == "created"
+    with scoping.operator():
+        assert AuditEvent.across_tenants.get(verb="dataset.seal").actor == "operator:admin"
+    change = operator.post(f"/admin/modelhub/dataset/{empty}/change/", {"name": "changed"})
+    assert change.status_code == 403
+    assert operator.get(f"/admin/modelhub/dataset/{empty}/change/").status_code == 200
+    assert operator.get("/admin/modelhub/dataset/add/").status_code == 403
+
+
+def test_the_openapi_document_describes_the_upload(client: Client) -> None:
+    document = client.get("/api/schema/?format=json").json()
+    upload_operation = document["paths"]["/api/v1/datasets/{dataset_id}/content"]["put"]
+    assert upload_operation["requestBody"]["content"]["application/zip"]["schema"] == {
+        "type": "string",
+        "format": "binary",
+    }
+    assert set(upload_operation["responses"]) >= {"200", "400", "401", "403", "404", "409", "411", "413", "415", "429"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_zip_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    body = bytearray(zips.packed(zips.good(), folders=["train/", "train/cat/"], method=8))
+    for _ in range(data.draw(st.integers(1, 6))):
+        # Mostly in the directory, which lies at the end.
+        place = data.draw(st.one_of(st.integers(len(body) - 900, len(body) - 1), st.integers(0, len(body) - 1)))
+        body[place] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged.zip"
+    path.write_bytes(body[: data.draw(st.sampled_from([None, -1, -30, 200]))])
+    limits = archives.Limits(entries=100, item_bytes=10_000, unpacked_bytes=50_000)
+    try:
+        with archives.Archive(path, limits=limits) as archive:
+            for entry in archive.entries:
+                try:
+                    assert len(archive.read(entry)) <= limits.item_bytes
+                except archives.Unreadable:
+                    continue
+    except archives.Unsafe:
+        return
+
+
+@pytest.mark.skipif(not CATS_AND_DOGS.is_dir(), reason="needs ../shared/data/cats_and_dogs beside the project")
+def test_real_photographs_are_taken(acme_client: APIClient) -> None:
+    files = {}
+    for split, count in (("train", 40), ("validation", 10)):
+        for name in ("cat", "dog"):
+            for path in sorted((CATS_AND_DOGS / split / name).iterdir())[:count]:
+                files[f"pets/{split}/{name}/{path.name}"] = path.read_bytes()
+    dataset = create(acme_client)
+    row = upload(acme_client, dataset, zips.packed(files)).json()
+    assert (row["state"], row["items"], row["report"]["bad"]) == ("checked", 100, 0)
+    assert row["report"]["splits"] == {"train": {"cat": 40, "dog": 40}, "validation": {"cat": 10, "dog": 10}}

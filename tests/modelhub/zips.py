@@ -35,3 +35,8 @@ def packed(files: Mapping[str, bytes], *, folders: Iterable[str] = (), method: i
         for name, data in files.items():
             archive.writestr(name, data)
     return body.getvalue()
+
+
+def opened(body: bytes) -> zipfile.ZipFile:
+    """The zip file, open for reading."""
+    return zipfile.ZipFile(io.BytesIO(body))

@@ -1,0 +1,74 @@
+# What one does with this project; `make` alone lists it.
+
+PYTHON ?= python3
+DATA ?=
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python manage.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format bench openapi lock clean python installed installed-dev
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: installed ## walk through everything as a customer would; DATA=folder takes your own pictures
+	@$(MANAGE) demo $(if $(DATA),--data "$(DATA)")
+
+up: installed ## serve everything until Ctrl-C; PORT=8000
+	@$(MANAGE) up --port $(PORT)
+
+test: installed-dev ## run the tests
+	$(BIN)/pytest
+
+check: installed-dev ## everything that must hold before a change goes in, the tests last
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(MANAGE) makemigrations --check --dry-run
+	$(MANAGE) check --database default
+	$(MANAGE) spectacular --validate --fail-on-warn --file $(VENV)/openapi.yaml
+	@diff -u docs/openapi.yaml $(VENV)/openapi.yaml || { echo "docs/openapi.yaml is out of date: run make openapi" >&2; exit 1; }
+	@$(MAKE) --no-print-directory test
+
+format: installed-dev ## format the code and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: installed ## measure speed against bare loops in the same run (minutes)
+	$(BIN)/python -m benchmarks
+
+openapi: installed-dev ## write docs/openapi.yaml anew
+	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
+
+lock: python ## pin the newest versions that pyproject.toml allows (needs a package index)
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet --disable-pip-version-check uv && \
+	compile="$$scratch/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet" && \
+	$$compile --upgrade --output-file requirements.lock && \
+	$$compile --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove what the commands above made: .venv, var, caches
+	rm -rf $(VENV) var benchmarks/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.12 …" >&2; exit 1; }
+
+# A lock is installed when a copy of it lies in the environment; the development lock contains the other.
+installed: $(BIN)/pip
+	@cmp -s requirements.lock $(VENV)/requirements.lock || { $(call install,requirements.lock); }
+
+installed-dev: $(BIN)/pip
+	@{ cmp -s requirements-dev.lock $(VENV)/requirements-dev.lock && cmp -s requirements.lock $(VENV)/requirements.lock; } || \
+	{ $(call install,requirements-dev.lock) && cp requirements.lock $(VENV)/requirements.lock; }
+
+install = echo "Installing $(1) into $(VENV); with TensorFlow this takes a few minutes." && \
+	$(BIN)/pip install --disable-pip-version-check --require-hashes --no-deps -r $(1) && cp $(1) $(VENV)/$(1)
+
+$(BIN)/pip: | python
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	echo "$(PYTHON) cannot make a virtual environment (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }

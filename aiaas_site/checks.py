@@ -1,0 +1,28 @@
+"""System checks of the settings: what Django cannot know about this site."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Tags, register
+
+DURABILITIES = ("process", "disk")
+
+
+@register()
+def durability_is_known(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """A typing mistake must not weaken the ledger's promise in silence."""
+    if settings.METERING_DURABILITY in DURABILITIES:
+        return []
+    message = f"METERING_DURABILITY is {settings.METERING_DURABILITY!r}; expected {' or '.join(DURABILITIES)}."
+    return [checks.Error(message, id="aiaas_site.E001")]
+
+
+@register(Tags.security, deploy=True)
+def place_is_production(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Outside production, secrets are drawn into `var/` and keys are marked as local."""
+    if settings.PRODUCTION:
+        return []
+    return [checks.Warning("AIAAS_ENV is not 'production'.", hint="Set AIAAS_ENV=production.", id="aiaas_site.W001")]

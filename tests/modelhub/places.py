@@ -1,0 +1,29 @@
+"""Where a test's stored files and scratch files lie: in its own folder."""
+
+from pathlib import Path
+
+import pytest
+from pytest_django.fixtures import Settings
+
+
+@pytest.fixture
+def places(settings: Settings, tmp_path: Path) -> Path:
+    """A folder for this test: `files` is Django's storage, `scratch` what should be empty afterwards."""
+    settings.FILES_DIR = str(tmp_path / "files")
+    settings.SCRATCH_DIR = str(tmp_path / "scratch")
+    settings.STORAGES = settings.STORAGES | {
+        "default": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": settings.FILES_DIR},
+        }
+    }
+    return tmp_path
+
+
+def stored_files(places: Path) -> set[str]:
+    """The names of all files in the storage, and of what waits to be moved in: there should be none."""
+    return {path.name for path in (places / "files").rglob("*") if path.is_file()}
+
+
+def scratch_files(places: Path) -> list[Path]:
+    return [path for path in (places / "scratch").rglob("*") if path.is_file()]
