@@ -102,8 +102,15 @@ def settle(*, producer: str, used: Mapping[Use, int]) -> None:
         leased = min(used[use], held.units if held else 0)
         room = bucket.limit - bucket.consumed - bucket.leased + leased
         if leased < used[use]:
-            logger.warning(
-                "%s used %d of %s of %s but had leased %d", producer, used[use], bucket, bucket.tenant_id, leased
+            # A minute that ends while a request waits for its lease is nothing to look into; a month's bucket is.
+            logger.log(
+                logging.INFO if use.period == Period.MINUTE else logging.WARNING,
+                "%s used %d of %s of %s but had leased %d",
+                producer,
+                used[use],
+                bucket,
+                bucket.tenant_id,
+                leased,
             )
         _settle(bucket, held, returned=leased, consumed=min(used[use], room))
 
