@@ -100,7 +100,7 @@ def _tell_report(report: Json, terminal: Terminal) -> None:
     for split, classes in report["splits"].items():
         terminal.say(f"{split}: " + ", ".join(f"{count} {name}" for name, count in classes.items()))
     if report["bad"]:
-        terminal.say(f"{report['bad']} files were left out:")
+        terminal.say("1 file was left out:" if report["bad"] == 1 else f"{report['bad']} files were left out:")
         for problem in report["problems"][:5]:
             terminal.say(f"  {problem['name']}: {problem['problem']}")
     for warning in report.get("warnings", ()):
