@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from aiaas_site.customer import Customer, Json, Refused
 from aiaas_site.materials import Material
@@ -20,6 +19,7 @@ RECIPE = "image-classifier"
 POLL_SECONDS = 0.3
 # A deployment reaches the prediction plane by a notification, usage the ledger in segments of about a second.
 SETTLE_SECONDS = 30.0
+UNITS = {"predictions": "predictions", "training_seconds": "seconds", "stored_byte_hours": "byte-hours"}
 UNFINISHED = ("queued", "running")
 
 
@@ -121,7 +121,7 @@ def train(customer: Customer, dataset: Json, parameters: Json, terminal: Termina
     terminal.say(f"job {job['id']}, recipe {RECIPE}: {shown}")
     job = _followed(customer, job, terminal)
     if job["state"] != "succeeded":
-        raise Failed(f"The training job {job['id']} {job['state']}. {job['error']}".rstrip())
+        raise Failed(f"The training job {job['id']} {job['state']}. {job['error'] or ''}".rstrip())
     terminal.say(f"succeeded after {float(job['training_seconds']):.0f} training seconds")
     number = job["version"]["number"]
     return Trained(customer.get(f"/api/v1/models/{MODEL}/versions/{number}"), fresh=True)
@@ -130,10 +130,9 @@ def train(customer: Customer, dataset: Json, parameters: Json, terminal: Termina
 def _unfinished_job(customer: Customer, dataset: Json) -> Json | None:
     """A job for this data set that an earlier run left behind."""
     for state in UNFINISHED:
-        jobs: list[Json] = customer.get("/api/v1/training-jobs", state=state, model=MODEL)["results"]
-        for job in jobs:
-            if job["dataset"] == dataset["id"]:
-                return job
+        jobs: list[Json] = customer.get("/api/v1/training-jobs", state=state, dataset=dataset["id"])["results"]
+        if jobs:
+            return jobs[0]
     return None
 
 
@@ -143,18 +142,27 @@ def _followed(customer: Customer, job: Json, terminal: Terminal) -> Json:
     while True:
         job = customer.get(f"/api/v1/training-jobs/{job['id']}")
         for metrics in job["metrics"][told:]:
-            terminal.say(_epoch(metrics, job["parameters"].get("epochs")))
+            terminal.say(_epoch(metrics, job["parameters"]["epochs"]))
         told = len(job["metrics"])
         if job["state"] not in UNFINISHED:
             return job
-        progress = job["progress"]
-        if progress.get("total"):
-            phase = progress["phase"] + (f" {progress['epoch']}" if progress.get("epoch") else "")
-            terminal.progress(phase, progress["done"] / progress["total"], f"{progress['done']} of {progress['total']}")
+        _tell_phase(job["progress"], terminal)
         time.sleep(POLL_SECONDS)
 
 
-def _epoch(metrics: Json, epochs: Any) -> str:
+def _tell_phase(progress: Json, terminal: Terminal) -> None:
+    if not progress.get("total"):
+        return
+    done, total = progress["done"], progress["total"]
+    if progress["phase"] == "training":
+        epoch, epochs = progress["epoch"], progress["epochs"]
+        share = (epoch - 1 + done / total) / epochs
+        terminal.glimpse("training", share, f"epoch {epoch} of {epochs}, step {done} of {total}")
+    else:
+        terminal.glimpse(progress["phase"], done / total, progress.get("split", ""))
+
+
+def _epoch(metrics: Json, epochs: int) -> str:
     parts = [
         f"{name.replace('val_', 'validation ')} {value:.3f}"
         for name, value in metrics.items()
@@ -303,21 +311,28 @@ def _by_hour(rows: list[Json]) -> Iterator[tuple[str, list[Json]]]:
 
 def invoice_lines(invoice: Json) -> list[str]:
     """The invoice as a table."""
+    currency = invoice["currency"]
     rows = [
         (
             line["description"],
-            f"{Decimal(line['quantity']):,.3f}".rstrip("0").rstrip("."),
-            f"{Decimal(line['unit_price']).normalize():f} per {line['unit']}",
-            f"{line['amount']} {invoice['currency']}",
+            f"{Decimal(line['quantity']):,.0f} {UNITS.get(line['meter'], line['meter'])}",
+            f"at {_price(line['unit_price'])} {currency} per {line['unit']}",
+            f"{line['amount']} {currency}",
         )
         for line in invoice["lines"]
     ]
-    rows.append(("Total", "", f"({invoice['state']})", f"{invoice['total']} {invoice['currency']}"))
+    rows.append(("Total", f"({invoice['state']})", "", f"{invoice['total']} {currency}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
         f"{name:<{widths[0]}}  {quantity:>{widths[1]}}  {price:<{widths[2]}}  {amount:>{widths[3]}}"
         for name, quantity, price, amount in rows
     ]
+
+
+def _price(amount: str) -> str:
+    """With two decimals at least: 0.50, and 0.0001."""
+    digits = Decimal(amount).normalize()
+    return f"{digits:.2f}" if digits == round(digits, 2) else f"{digits:f}"
 
 
 def _megabytes(size: int) -> str:

@@ -8,18 +8,19 @@ MILESTONES = (0.25, 0.5, 0.75, 1.0)
 
 
 class Terminal:
-    """Steps, lines and progress; a progress is one line that changes on a terminal, and at most four in a file."""
+    """Steps, lines and progress: a line that changes on a terminal, and at most four lines in a file."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._watched = stream.isatty()
         self._open = ""
-        self._milestone = 0
+        self._finished = False
         self._label = ""
+        self._milestone = 0
 
     def step(self, number: int, total: int, title: str) -> None:
         self.line("")
-        self._write(f"{number}/{total}  {title}\n")
+        self.line(f"{number}/{total}  {title}")
 
     def say(self, text: str) -> None:
         """A line that belongs to the step."""
@@ -30,28 +31,38 @@ class Terminal:
         self._write(f"{text}\n")
 
     def progress(self, label: str, share: float, text: str = "") -> None:
-        """How far `label` is, 0 to 1; the same call with a new share changes the line."""
-        share = min(1.0, max(0.0, share))
-        line = f"{INDENT}{label:<8} {share:4.0%}  {text}".rstrip()
-        if label != self._label:
-            self._close()
-            self._label, self._milestone = label, 0
+        """How far `label` is, 0 to 1; the same label with a new share changes the line."""
         if self._watched:
-            self._write("\r" + line.ljust(len(self._open)))
-            self._open = line
+            self.glimpse(label, share, text)
             return
+        if label != self._label:
+            self._label, self._milestone = label, 0
         passed = sum(share >= milestone for milestone in MILESTONES)
         if passed > self._milestone:
             self._milestone = passed
-            self._write(f"{line}\n")
+            self._write(f"{_shown(label, share, text)}\n")
+
+    def glimpse(self, label: str, share: float, text: str = "") -> None:
+        """A progress that only somebody who watches wants to see."""
+        if not self._watched:
+            return
+        if label != self._label:
+            self._close()
+            self._label = label
+        line = _shown(label, share, text)
+        self._write("\r" + line.ljust(len(self._open)))
+        self._open, self._finished = line, share >= 1
 
     def _close(self) -> None:
-        """Ends the line that a progress left open."""
+        """A finished progress stays, an unfinished one gives way to what comes next."""
         if self._open:
-            self._open = ""
-            self._write("\n")
-        self._label = ""
+            self._write("\n" if self._finished else "\r" + " " * len(self._open) + "\r")
+        self._open = self._label = ""
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+def _shown(label: str, share: float, text: str) -> str:
+    return f"{INDENT}{label:<10} {min(1.0, max(0.0, share)):4.0%}  {text}".rstrip()

@@ -22,8 +22,8 @@ from PIL import Image
 
 from benchmarks import load, models
 from benchmarks.load import Load
-from tests.inference.conftest import CNN, TINY, make_key, publish
 from tests.live import LiveSite, free_port, live_site
+from tests.publishing import CNN, TINY, make_key, publish
 
 CONNECTIONS = (1, 16, 64)
 SECONDS = 4.0

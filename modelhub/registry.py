@@ -34,54 +34,62 @@ def publish(
     actor: str,
     now: datetime,
 ) -> ModelVersion:
-    """Adds the next version of a model, and the model if it is the first; call it inside the tenant's scope.
+    """Adds the next version of a model, and the model if it is the first, in a transaction that sees the tenant.
 
-    The files are stored first, so that a version never names one that is not there; publishers of one model wait for
-    each other at its row, so that its numbers have no gaps.
+    The files are stored with it or not at all. Publishers of one model wait for each other at its row, so that its
+    numbers have no gaps.
     """
-    stored = {name: storage.put(tenant_id=tenant_id, source=path, now=now) for name, path in files.items()}
-    Model.objects.for_tenant(tenant_id).bulk_create(
-        [Model(tenant_id=tenant_id, name=model_name, created_at=now)], ignore_conflicts=True
-    )
-    model = Model.objects.for_tenant(tenant_id).select_for_update().get(name=model_name)
-    model.latest += 1
-    model.save(update_fields=["latest"])
-    manifest = {
-        "format": FORMAT,
-        "model": model_name,
-        "number": model.latest,
-        "recipe": recipe,
-        "files": {name: {"sha256": blob.sha256, "size": blob.size} for name, blob in stored.items()},
-        "serving": dict(serving),
-        "signature": signature.as_json(),
-        "preprocessing": dict(preprocessing),
-        "labels": labels,
-        "decision": dict(decision),
-        "conversion": dict(conversion),
-    }
-    version = ModelVersion.objects.create(
-        tenant_id=tenant_id,
-        model=model,
-        number=model.latest,
-        recipe=recipe,
-        manifest=manifest,
-        manifest_sha256=artifacts.sha256_of(manifest),
-        manifest_seal=artifacts.seal(tenant_id=tenant_id, manifest=manifest),
-        metrics=dict(metrics),
-        parameters=dict(parameters),
-        job=job,
-        dataset=dataset,
-        dataset_sha256=dataset.manifest_sha256 if dataset else "",
-        created_at=now,
-    )
-    audit.record(
-        tenant=tenant_id,
-        actor=actor,
-        verb="model_version.publish",
-        subject=str(version),
-        manifest=version.manifest_sha256,
-    )
+    with storage.Staging(tenant_id=tenant_id) as staging:
+        stored = {name: staging.add(path) for name, path in files.items()}
+        staging.record(now=now)
+        about = {
+            "format": FORMAT,
+            "model": model_name,
+            "recipe": recipe,
+            "files": {name: {"sha256": blob.sha256, "size": blob.size} for name, blob in stored.items()},
+            "serving": dict(serving),
+            "signature": signature.as_json(),
+            "preprocessing": dict(preprocessing),
+            "labels": labels,
+            "decision": dict(decision),
+            "conversion": dict(conversion),
+        }
+        version = ModelVersion(
+            tenant_id=tenant_id,
+            recipe=recipe,
+            metrics=dict(metrics),
+            parameters=dict(parameters),
+            job=job,
+            dataset=dataset,
+            dataset_sha256=dataset.manifest_sha256 if dataset else "",
+            created_at=now,
+        )
+        _number(version, about)
+        audit.record(
+            tenant=tenant_id,
+            actor=actor,
+            verb="model_version.publish",
+            subject=str(version),
+            manifest_sha256=version.manifest_sha256,
+        )
+        staging.move_in(now=now)
     return version
+
+
+def _number(version: ModelVersion, about: Mapping[str, Any]) -> None:
+    """Saves a version with its model's next number and the sealed manifest."""
+    models = Model.objects.for_tenant(version.tenant_id)
+    models.bulk_create(
+        [Model(tenant_id=version.tenant_id, name=about["model"], created_at=version.created_at)], ignore_conflicts=True
+    )
+    version.model = models.select_for_update().get(name=about["model"])
+    version.model.latest += 1
+    version.model.save(update_fields=["latest"])
+    version.number = version.model.latest
+    version.manifest = {**about, "number": version.number}
+    version.manifest_sha256 = artifacts.sha256_of(version.manifest)
+    version.manifest_seal = artifacts.seal(tenant_id=version.tenant_id, manifest=version.manifest)
+    version.save(force_insert=True)
 
 
 def model(*, tenant: Tenant, name: str) -> Model:

@@ -12,7 +12,7 @@ from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
 from modelhub import datasets, recipes
-from modelhub.models import Dataset, DatasetState, JobState, TrainingJob, TrainingLogLine
+from modelhub.models import Dataset, DatasetState, JobState, ModelVersion, TrainingJob, TrainingLogLine
 from modelhub.recipes.base import checked
 from tenants import audit, usage
 from tenants.errors import Conflict, FieldError, Invalid, NotFound, OverQuota
@@ -64,7 +64,8 @@ def create(
     dataset = _dataset(tenant, dataset_id)
     if dataset.kind != recipe.dataset_kind:
         raise Invalid(
-            f"The recipe {recipe.name} learns from {recipe.dataset_kind}; the data set {dataset.name} is {dataset.kind}.",
+            f"The recipe {recipe.name} learns from {recipe.dataset_kind}; "
+            f"the data set {dataset.name} is {dataset.kind}.",
             errors=(FieldError("dataset", f"Expected a data set of the kind {recipe.dataset_kind}."),),
         )
     recipe.check_classes(datasets.load_manifest(dataset).classes)
@@ -84,9 +85,17 @@ def create(
     return job
 
 
-def get(*, tenant: Tenant, job_id: str) -> TrainingJob:
+def rows(*, tenant: Tenant | str) -> QuerySet[TrainingJob]:
+    """The tenant's jobs, each with `version_id` and `version_number` of the version that it made, if it did."""
+    made = ModelVersion.across_tenants.filter(job=OuterRef("pk"))
+    return TrainingJob.objects.for_tenant(tenant).annotate(
+        version_id=Subquery(made.values("pk")[:1]), version_number=Subquery(made.values("number")[:1])
+    )
+
+
+def get(*, tenant: Tenant | str, job_id: str) -> TrainingJob:
     """The tenant's job of this id."""
-    row = TrainingJob.objects.for_tenant(tenant).filter(pk=job_id).first()
+    row = rows(tenant=tenant).filter(pk=job_id).first()
     if row is None:
         raise NotFound(f"There is no training job {job_id!r}.")
     return row
@@ -94,13 +103,13 @@ def get(*, tenant: Tenant, job_id: str) -> TrainingJob:
 
 def cancel(*, job: TrainingJob, actor: str, now: datetime) -> TrainingJob:
     """A queued job ends at once; of a running one the trainer hears within half a second. Twice changes nothing."""
-    rows = TrainingJob.objects.for_tenant(job.tenant_id).filter(pk=job.pk)
-    changed = rows.filter(state=JobState.QUEUED).update(
+    row = TrainingJob.objects.for_tenant(job.tenant_id).filter(pk=job.pk)
+    changed = row.filter(state=JobState.QUEUED).update(
         state=JobState.CANCELLED, cancel_requested_at=now, finished_at=now
-    ) or rows.filter(state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+    ) or row.filter(state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
     if changed:
         audit.record(tenant=job.tenant_id, actor=actor, verb="training_job.cancel", subject=job.pk)
-    job.refresh_from_db()
+    job = get(tenant=job.tenant_id, job_id=job.pk)
     if job.state in (JobState.SUCCEEDED, JobState.FAILED):
         raise Conflict(f"The training job {job.pk} has {job.state} already; only a job under way can be cancelled.")
     return job
@@ -118,8 +127,8 @@ def log_lines(*, job: TrainingJob, after: int, limit: int) -> list[TrainingLogLi
 def claim(*, trainer: str, now: datetime) -> TrainingJob | None:
     """The next job for a trainer: one that waits, or one whose trainer let its lease run out; none if there is none.
 
-    The tenant whose last start is longest ago comes first, so that many jobs of one do not hold up another's. A job that
-    three trainers died of is failed, and one whose cancelling its trainer did not live to carry out is cancelled.
+    The tenant whose last start is longest ago comes first, so that many jobs of one do not hold up another's. A job
+    that three trainers died of is failed, and one whose cancelling its trainer did not live to do is cancelled.
     """
     while job := _due().first():
         if job.state == JobState.QUEUED or (job.attempt < MAX_ATTEMPTS and job.cancel_requested_at is None):
@@ -151,9 +160,13 @@ def report(
     Raises LeaseLost if the job is another's by now.
     """
     _change(hold, progress=dict(progress), history=list(history), lease_until=_lease_end())
-    TrainingLogLine.across_tenants.bulk_create(
-        TrainingLogLine(tenant_id=hold.tenant_id, job_id=hold.job_id, number=number, at=at, text=text)
-        for number, at, text in lines
+    # A line that is there already was written by a report whose answer got lost.
+    TrainingLogLine.objects.for_tenant(hold.tenant_id).bulk_create(
+        [
+            TrainingLogLine(tenant_id=hold.tenant_id, job_id=hold.job_id, number=number, at=at, text=text)
+            for number, at, text in lines
+        ],
+        ignore_conflicts=True,
     )
     return _held(hold).exclude(cancel_requested_at=None).exists()
 

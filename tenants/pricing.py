@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
+EXACT = Context(prec=76)
 DEFAULT_DECIMALS = 2
 DECIMALS = {"BHD": 3, "CLP": 0, "ISK": 0, "JOD": 3, "JPY": 0, "KRW": 0, "KWD": 3, "OMR": 3, "TND": 3, "VND": 0}
 
@@ -48,10 +49,11 @@ def rate(
     """
     lines = []
     for price, first, until in sorted(_spans(prices, start, end), key=lambda span: (span[0].meter, span[1])):
-        quantity = sum(
-            (used for (meter, day), used in quantities.items() if meter == price.meter and first <= day < until),
-            start=Decimal(0),
-        )
+        with localcontext(EXACT):
+            quantity = sum(
+                (used for (meter, day), used in quantities.items() if meter == price.meter and first <= day < until),
+                start=Decimal(0),
+            )
         if quantity:
             cost = amount_of(quantity=quantity, price=price, currency=currency)
             lines.append(

@@ -68,7 +68,7 @@ class _Totals:
 
 def encode(event: UsageEvent) -> bytes:
     """The event's frame."""
-    meters = {meter: _written(meter, quantity) for meter, quantity in event.meters.items()}
+    meters = {str(meter): _written(meter, quantity) for meter, quantity in event.meters.items()}
     payload = orjson.dumps(
         [event.id, event.at_ms, event.tenant, event.key, event.deployment, event.version, meters]
     )  # fmt: skip

@@ -1,5 +1,5 @@
 """The operator's pages of this app, a module each noun."""
 
-from modelhub.admin import datasets
+from modelhub.admin import datasets, registry, training
 
-__all__ = ["datasets"]
+__all__ = ["datasets", "registry", "training"]

@@ -2,11 +2,20 @@
 
 from django.urls import path
 
-from modelhub.api import datasets
+from modelhub.api import datasets, registry, training
 
 urlpatterns = [
     path("datasets", datasets.DatasetsView.as_view(), name="datasets"),
     path("datasets/<str:dataset_id>", datasets.DatasetView.as_view(), name="dataset"),
     path("datasets/<str:dataset_id>/content", datasets.DatasetContentView.as_view(), name="dataset-content"),
     path("datasets/<str:dataset_id>/seal", datasets.DatasetSealView.as_view(), name="dataset-seal"),
+    path("recipes", training.RecipesView.as_view(), name="recipes"),
+    path("training-jobs", training.TrainingJobsView.as_view(), name="training-jobs"),
+    path("training-jobs/<str:job_id>", training.TrainingJobView.as_view(), name="training-job"),
+    path("training-jobs/<str:job_id>/cancel", training.TrainingJobCancelView.as_view(), name="training-job-cancel"),
+    path("training-jobs/<str:job_id>/logs", training.TrainingJobLogsView.as_view(), name="training-job-logs"),
+    path("models", registry.ModelsView.as_view(), name="models"),
+    path("models/<str:name>", registry.ModelView.as_view(), name="model"),
+    path("models/<str:name>/versions", registry.ModelVersionsView.as_view(), name="model-versions"),
+    path("models/<str:name>/versions/<int:number>", registry.ModelVersionView.as_view(), name="model-version"),
 ]

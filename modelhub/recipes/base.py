@@ -23,8 +23,8 @@ class Parameter:
     kind: str
     help: str
     default: Value
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float = 0
+    maximum: float = 0
     choices: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -33,8 +33,8 @@ class Parameter:
             "type": self.kind,
             "help": self.help,
             "default": self.default,
-            "minimum": self.minimum,
-            "maximum": self.maximum,
+            "minimum": None if self.choices else self.minimum,
+            "maximum": None if self.choices else self.maximum,
             "choices": list(self.choices),
         }
 
@@ -56,8 +56,6 @@ class Parameter:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int if self.kind == "integer" else int | float):
             return False
-        assert self.minimum is not None
-        assert self.maximum is not None
         return self.minimum <= value <= self.maximum
 
 
@@ -97,7 +95,10 @@ class Interface:
 class Served(Protocol):
     """What a recipe's version does around its model when it serves; made once when the version is loaded."""
 
-    content_types: tuple[str, ...]
+    @property
+    def content_types(self) -> tuple[str, ...]:
+        """The media types of raw input that `prepare` reads."""
+        ...
 
     def prepare(self, raw: bytes) -> Row:
         """Raw input as it came to the model's input for one row (no batch dimension); the same code as at training."""

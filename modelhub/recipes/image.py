@@ -53,9 +53,9 @@ class ImageClassifier:
     name = "image-classifier"
     title = "Pictures into two classes"
     dataset_kind = "image-classification"
-    parameters = PARAMETERS
-    row_shape = (HEIGHT, WIDTH, 3)
-    scale = SCALE
+    parameters: tuple[Parameter, ...] = PARAMETERS
+    row_shape: tuple[int, ...] = (HEIGHT, WIDTH, 3)
+    scale: np.float32 = SCALE
 
     def check_classes(self, classes: Sequence[str]) -> None:
         if len(classes) != 2:

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 
 def build() -> Any:
-    """The untrained model: float32 (rows, 150, 150, 3), 0 to 1, to float32 (rows, 1), the second label's probability."""
+    """The untrained model: float32 (rows, 150, 150, 3), 0 to 1, to float32 (rows, 1), the second label's probability.
+
+    As the seed of this project has it, layer by layer.
+    """
     return keras.Sequential(
         [
             keras.layers.Input((150, 150, 3), name="image"),

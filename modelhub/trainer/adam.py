@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 
-class FusedAdam(keras.optimizers.Adam):
+class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Keras's Adam by the operation that TensorFlow has for it: the same formula, a third of the time on a CPU."""
 
     def __init__(self, learning_rate: float) -> None:

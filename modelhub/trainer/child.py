@@ -64,7 +64,7 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     files = _written(model, recipe=recipe, interface=interface, folder=folder, report=report)
     report.progress("checking", 0, len(validation))
     conversion = _compared(folder, validation, recipe=recipe, reference=scores, threshold=threshold)
-    return {"metrics": metrics, "files": files, "conversion": conversion}
+    return {"labels": task.labels, "metrics": metrics, "files": files, "conversion": conversion}
 
 
 SPLITS = ("train", "validation")

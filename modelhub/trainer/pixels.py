@@ -26,7 +26,7 @@ class Split:
         return len(self.labels)
 
     def batches(self, *, shuffle_seed: int | None = None) -> tf.data.Dataset:
-        """(rows uint8, labels float32 (rows, 1)) in batches of 32; with a seed shuffled anew each time it is repeated."""
+        """(rows uint8, labels float32 (rows, 1)) in batches of 32; with a seed shuffled, anew at each repetition."""
         order = tf.data.Dataset.range(len(self))
         if shuffle_seed is not None:
             order = order.shuffle(len(self), seed=shuffle_seed, reshuffle_each_iteration=True)

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 # What TensorFlow, absl and LiteRT say at every start.
 CHATTER = re.compile(
-    r"^([IWEF]\d{4} |[IWEF]0000 00:00:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] |WARNING: All log messages before absl|"
+    r"^([IWEF]\d{4} |[IWEF]0000 00:00:|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] |"
+    r"WARNING: All log messages before absl|"
     r"To enable the following instructions|INFO: Created TensorFlow Lite|INFO: Initialized TensorFlow Lite)"
 )
 
@@ -55,26 +56,25 @@ class Child:
         self._limits = limits
         self._started = time.monotonic()
         self._ended: float | None = None
-        told, tell = os.pipe()
+        self._told, tell = os.pipe()
+        self._output, printed = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "modelhub.trainer.child", str(folder), str(tell)],
             cwd=ROOT,
             env=_environment(folder),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=printed,
             stderr=subprocess.STDOUT,
             pass_fds=[tell],
             start_new_session=True,
         )
-        os.close(tell)
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
         self._selector = selectors.DefaultSelector()
-        self._unread = {told: b"", self._output.fileno(): b""}
+        self._unread = {self._told: b"", self._output: b""}
+        for descriptor in (tell, printed):
+            os.close(descriptor)
         for descriptor in self._unread:
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ)
-        self._told = told
 
     @property
     def seconds(self) -> float:
@@ -133,8 +133,8 @@ class Child:
         """Ends what is left of it, and lets go of its pipes."""
         self.stop()
         self._selector.close()
-        os.close(self._told)
-        self._output.close()
+        for descriptor in self._unread:
+            os.close(descriptor)
 
     def _read(self, descriptor: int) -> list[Message]:
         try:

@@ -43,6 +43,11 @@ class ApiKeyAdmin(VerbAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         return self.get_fields(request, obj) if obj else ()
 
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **options: Any) -> Any:
+        # The form has the tenant as a field of its own: a row's tenant is not editable, so the admin refuses its name.
+        fields = {} if obj else {"fields": ApiKeyForm.Meta.fields}
+        return super().get_form(request, obj, change, **(options | fields))
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Form, change: bool) -> None:
         wanted: dict[str, Any] = form.cleaned_data
         new = api_keys.create(

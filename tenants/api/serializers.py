@@ -9,6 +9,12 @@ from rest_framework import serializers
 class StrictSerializer(serializers.Serializer[Any]):
     """Reads a request's body or query: a field that is not there, or not writable, is an error that names it."""
 
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            _say_what_is_expected(getattr(field, "child", field))
+        return fields
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
             known = [name for name, field in self.fields.items() if not field.read_only]
@@ -19,6 +25,22 @@ class StrictSerializer(serializers.Serializer[Any]):
                     {name: [f"There is no such field here; expected some of: {expected}."] for name in unknown}
                 )
         return super().to_internal_value(data)
+
+
+def _say_what_is_expected(field: Any) -> None:
+    """Where Django REST framework says only that a value is wrong."""
+    match field:
+        case serializers.ChoiceField():
+            choices = ", ".join(str(choice) for choice in field.choices)
+            field.error_messages["invalid_choice"] = f"Expected one of {choices}; got {{input!r}}."
+        case serializers.BooleanField():
+            field.error_messages["invalid"] = "Expected true or false."
+        case serializers.IntegerField() if field.min_value is not None and field.max_value is not None:
+            message = f"Expected a whole number from {field.min_value} to {field.max_value}."
+            field.error_messages.update(invalid=message, max_string_length=message)
+            validators: list[Any] = list(field.validators)
+            for validator in validators:
+                validator.message = message
 
 
 class PageQuery(StrictSerializer):

@@ -4,59 +4,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from benchmarks import models
 from tests.live import LiveSite, live_site
-
-PUBLISH = """
-import json
-from pathlib import Path
-from django.utils import timezone
-from inference import deployments
-from modelhub import registry
-from modelhub.signatures import Signature, TensorSpec
-from tenants import scoping
-from tenants.models import Tenant
-
-def tensor(name, shape):
-    return (TensorSpec(name, "float32", tuple(shape)),)
-
-with scoping.operator():
-    tenant = Tenant.objects.get(name={tenant!r})
-    version = registry.publish(
-        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{"model.tflite": Path({path!r})}},
-        serving={{"engine": "litert", "file": "model.tflite"}},
-        signature=Signature(tensor(*{inputs!r}), tensor(*{outputs!r})), preprocessing={preprocessing!r},
-        labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}},
-        actor="operator:test", now=timezone.now(),
-    )
-    if {deployment!r}:
-        deployments.create(tenant=tenant, name={deployment!r}, model={model!r}, number=version.number,
-                           actor="operator:test", now=timezone.now())
-print(json.dumps(version.number))
-"""
-TINY: dict[str, Any] = {
-    "recipe": "", "inputs": ("x", (-1, 4)), "outputs": ("y", (-1, 3)), "preprocessing": {}, "labels": [],
-    "decision": {},
-}  # fmt: skip
-IDENTITY = TINY | {"outputs": ("y", (-1, 4))}
-CNN: dict[str, Any] = {
-    "recipe": "image-classifier", "inputs": ("image", (-1, 150, 150, 3)), "outputs": ("score", (-1, 1)),
-    "preprocessing": {"kind": "picture", "height": 150, "width": 150, "scale": "1/255"}, "labels": ["cat", "dog"],
-    "decision": {"kind": "binary", "threshold": 0.5},
-}  # fmt: skip
-
-
-def publish(site: LiveSite, *, tenant: str, model: str, path: Path, deployment: str = "", **about: Any) -> int:
-    """Puts a LiteRT file into the tenant's registry, and deploys it if a name is given; says the version's number."""
-    code = PUBLISH.format(tenant=tenant, model=model, path=str(path), deployment=deployment, **about)
-    number = site.python(code)
-    assert isinstance(number, int)
-    return number
+from tests.publishing import CNN, IDENTITY, TINY, make_key, publish
 
 
 @dataclass
@@ -77,15 +31,6 @@ class PlaneSite:
         with self.client() as client:
             for name in names:
                 assert client.post(f"/v1/models/{name}:predict", json={"instances": [[0, 0, 0, 0]]}).status_code < 500
-
-
-def make_key(site: LiveSite, tenant: str, scopes: str = "predict,read,manage,billing") -> str:
-    import json
-
-    made = site.manage("create_api_key", tenant, "--name", "test", "--scopes", scopes, "--json")
-    key = json.loads(made)["key"]
-    assert isinstance(key, str)
-    return key
 
 
 def open_site(site: LiveSite, files: dict[str, Path]) -> PlaneSite:

@@ -10,9 +10,10 @@ import pytest
 
 from inference.plane.directory import STALE_AFTER, Directory, KeyEntry, TenantEntry
 from tenants.errors import Unauthenticated, Unavailable
-from tests.inference.conftest import PlaneSite, make_key
+from tests.inference.conftest import PlaneSite
 from tests.inference.test_plane import PREDICT, ROWS, picture
 from tests.live import free_port
+from tests.publishing import make_key
 
 ROWS_QUEUED = 4
 

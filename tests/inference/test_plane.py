@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.inference.conftest import TINY, PlaneSite, make_key, publish
+from tests.inference.conftest import PlaneSite
+from tests.publishing import TINY, make_key, publish
 
 ROWS = {"instances": [[1.0, 2.0, 3.0, 4.0]]}
 PREDICT = "/v1/models/identity:predict"

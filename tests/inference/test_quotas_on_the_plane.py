@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.inference.conftest import IDENTITY, PlaneSite, make_key, publish
+from tests.inference.conftest import PlaneSite
 from tests.inference.test_plane import PREDICT
+from tests.publishing import IDENTITY, make_key, publish
 
 LIMIT = 40
 SMALL_PLAN = """

@@ -1,6 +1,7 @@
 """The ledger: a segment is taken once, whatever happens to its file or to who brings it."""
 
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -236,18 +237,23 @@ def test_a_segment_whose_first_taker_dies_is_taken_by_the_next(acme: Account) ->
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
-def test_shippers_that_meet_the_same_rows_in_opposite_orders_do_not_deadlock(acme: Account, globex: Account) -> None:
+@pytest.mark.parametrize("what_they_share", ["the sums", "the quotas only"])
+def test_shippers_that_meet_the_same_rows_in_opposite_orders_do_not_deadlock(
+    what_they_share: str, acme: Account, globex: Account
+) -> None:
     now = int(timezone.now().timestamp() * 1000)
-    frames = []
+    events = []
     for account in (acme, globex):
         for period in Period:
             quotas.lease(tenant_id=account.tenant.pk, producer="p0", period=period, wanted=9, minimum=9)
-        frames += [usage.encode(an_event(account.tenant.pk, at_ms=now - n * usage.HOUR_MS)) for n in range(150)]
+        events += [an_event(account.tenant.pk, at_ms=now - hour * usage.HOUR_MS) for hour in range(50)]
 
     def ship(number: int) -> None:
+        key = "key_1" if what_they_share == "the sums" else f"key_{number}"
+        frames = [usage.encode(replace(event, key=key)) for event in events]
         data = b"".join(frames if number % 2 else frames[::-1])
-        for turn in range(6):
+        for turn in range(12):
             assert usage.take_segment(segment_id=f"{number}/{turn}", producer=f"p{number}", data=data, watermark=None)
 
     in_threads(ship, 4)
-    assert sums_of(acme)["requests"] == sums_of(globex)["requests"] == 4 * 6 * 150
+    assert sums_of(acme)["requests"] == sums_of(globex)["requests"] == 4 * 12 * 50

@@ -1,0 +1,278 @@
+"""Recipes and training jobs over HTTP."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from modelhub import training
+from modelhub.models import JobState, TrainingJob, TrainingLogLine
+from modelhub.recipes import RECIPES
+from tenants.api import openapi
+from tenants.api.serializers import PageQuery, StrictSerializer
+from tenants.api.views import TenantView, idempotent
+
+TAGS = ["Training"]
+
+
+class RecipeParameterSerializer(serializers.Serializer[Any]):
+    """A parameter of a recipe, and what it may be."""
+
+    name = serializers.CharField()
+    type = serializers.ChoiceField(choices=["integer", "number", "choice"])
+    help = serializers.CharField()
+    default = serializers.JSONField(help_text="what holds where it is left out")
+    minimum = serializers.FloatField(allow_null=True)
+    maximum = serializers.FloatField(allow_null=True)
+    choices = serializers.ListField(child=serializers.CharField(), help_text="of a choice")
+
+
+class RecipeSerializer(serializers.Serializer[Any]):
+    """A task that can be trained."""
+
+    name = serializers.CharField()
+    title = serializers.CharField()
+    dataset_kind = serializers.CharField(help_text="the kind of data set that it learns from")
+    parameters = RecipeParameterSerializer(many=True)
+
+
+class TrainingProgressSerializer(serializers.Serializer[Any]):
+    """How far a job is; empty while it waits."""
+
+    phase = serializers.ChoiceField(
+        choices=["starting", "decoding", "training", "evaluating", "converting", "checking"], required=False
+    )
+    done = serializers.IntegerField(required=False, help_text="of `total`: pictures, or steps of the epoch")
+    total = serializers.IntegerField(required=False)
+    epoch = serializers.IntegerField(required=False)
+    epochs = serializers.IntegerField(required=False)
+    split = serializers.CharField(required=False, help_text="which split is being decoded")
+
+
+class EpochSerializer(serializers.Serializer[Any]):
+    """What an epoch came to."""
+
+    epoch = serializers.IntegerField()
+    loss = serializers.FloatField()
+    accuracy = serializers.FloatField()
+    val_loss = serializers.FloatField()
+    val_accuracy = serializers.FloatField()
+    seconds = serializers.FloatField(help_text="of training, without validation")
+    rows_per_second = serializers.FloatField()
+
+
+class VersionMadeSerializer(serializers.Serializer[Any]):
+    """The version that a job made."""
+
+    id = serializers.CharField()
+    number = serializers.IntegerField()
+
+
+class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
+    """A training job."""
+
+    dataset = serializers.CharField(source="dataset_id", help_text="id of the data set")
+    model = serializers.CharField(source="model_name", help_text="name of the model that gets a new version")
+    parameters = serializers.DictField(help_text="the recipe's parameters, those left out by their defaults")
+    progress = TrainingProgressSerializer()
+    metrics = EpochSerializer(source="history", many=True, help_text="one entry an epoch")
+    error = serializers.SerializerMethodField(help_text="why it failed, in words; null if it did not")
+    version = serializers.SerializerMethodField(help_text="the version that it made; null until it succeeded")
+    training_seconds = serializers.SerializerMethodField(
+        help_text="how long its process ran; billed if it succeeded or was cancelled"
+    )
+
+    class Meta:
+        model = TrainingJob
+        fields = [
+            "id",
+            "dataset",
+            "model",
+            "recipe",
+            "parameters",
+            "state",
+            "progress",
+            "metrics",
+            "error",
+            "version",
+            "attempt",
+            "training_seconds",
+            "created_at",
+            "started_at",
+            "finished_at",
+            "cancel_requested_at",
+        ]
+        read_only_fields = fields
+
+    def get_error(self, job: TrainingJob) -> str | None:
+        return job.error or None
+
+    @extend_schema_field(VersionMadeSerializer(allow_null=True))
+    def get_version(self, job: TrainingJob) -> dict[str, Any] | None:
+        version_id = getattr(job, "version_id", None)
+        return {"id": version_id, "number": job.version_number} if version_id else None  # type: ignore[attr-defined]
+
+    def get_training_seconds(self, job: TrainingJob) -> float | None:
+        return None if job.training_seconds is None else float(job.training_seconds)
+
+
+class NewTrainingJob(StrictSerializer):
+    """What a training is to make, and of what."""
+
+    dataset = serializers.CharField(max_length=80, help_text="id of a sealed data set")
+    model = serializers.CharField(max_length=200, help_text="name of the model; it is made with its first version")
+    recipe = serializers.CharField(max_length=80, help_text="name of a recipe, see /api/v1/recipes")
+    parameters = serializers.DictField(required=False, default=dict, help_text="of the recipe; all may be left out")
+
+
+class TrainingJobQuery(PageQuery):
+    """The filters of the list."""
+
+    state = serializers.ChoiceField(choices=JobState.choices, required=False, help_text="only those in this state")
+    model = serializers.CharField(required=False, help_text="only those that train the model of this name")
+    dataset = serializers.CharField(required=False, help_text="only those that learn from the data set of this id")
+
+
+class LogQuery(StrictSerializer):
+    """Which part of a log."""
+
+    after = serializers.IntegerField(required=False, default=0, min_value=0, help_text="only lines after this number")
+    limit = serializers.IntegerField(required=False, default=200, min_value=1, max_value=1000)
+
+
+class LogLineSerializer(serializers.ModelSerializer[TrainingLogLine]):
+    class Meta:
+        model = TrainingLogLine
+        fields = ["number", "at", "text"]
+        read_only_fields = fields
+
+
+class RecipesView(TenantView):
+    """What can be trained."""
+
+    @extend_schema(
+        operation_id="list_recipes", tags=TAGS, responses=openapi.answers(200, openapi.page_of(RecipeSerializer), 400)
+    )
+    def get(self, request: Request) -> Response:
+        """The recipes, with the range and the default of each parameter."""
+        self.query(StrictSerializer)
+        rows = [
+            {
+                "name": recipe.name,
+                "title": recipe.title,
+                "dataset_kind": recipe.dataset_kind,
+                "parameters": [parameter.as_json() for parameter in recipe.parameters],
+            }
+            for recipe in RECIPES.values()
+        ]
+        return Response({"next": None, "previous": None, "results": rows})
+
+
+class TrainingJobsView(TenantView):
+    """The tenant's training jobs."""
+
+    @extend_schema(
+        operation_id="list_training_jobs",
+        tags=TAGS,
+        parameters=[TrainingJobQuery],
+        responses=openapi.answers(200, openapi.page_of(TrainingJobSerializer), 400),
+    )
+    def get(self, request: Request) -> Response:
+        """The tenant's jobs, newest first."""
+        query = self.query(TrainingJobQuery)
+        rows = training.rows(tenant=self.caller.tenant)
+        for name, column in (("state", "state"), ("model", "model_name"), ("dataset", "dataset_id")):
+            if name in query:
+                rows = rows.filter(**{column: query[name]})
+        return self.page(rows, TrainingJobSerializer)
+
+    @extend_schema(
+        operation_id="create_training_job",
+        tags=TAGS,
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=NewTrainingJob,
+        responses=openapi.answers(201, TrainingJobSerializer, 400, 409, 429),
+    )
+    @idempotent
+    def post(self, request: Request) -> Response:
+        """Queues a training. Poll the job: its progress and metrics are there while it runs."""
+        wanted = self.body(NewTrainingJob)
+        job = training.create(
+            tenant=self.caller.tenant,
+            dataset_id=wanted["dataset"],
+            model_name=wanted["model"],
+            recipe_name=wanted["recipe"],
+            parameters=wanted["parameters"],
+            actor=self.caller.actor,
+            now=timezone.now(),
+        )
+        return Response(TrainingJobSerializer(job).data, status=201)
+
+
+class TrainingJobView(TenantView):
+    """One job."""
+
+    @extend_schema(
+        operation_id="get_training_job", tags=TAGS, responses=openapi.answers(200, TrainingJobSerializer, 400, 404)
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """A job: its state, its progress, the metrics of each epoch, and the version that it made."""
+        self.query(StrictSerializer)
+        return Response(TrainingJobSerializer(training.get(tenant=self.caller.tenant, job_id=job_id)).data)
+
+
+class TrainingJobCancelView(TenantView):
+    """Cancelling a job."""
+
+    @extend_schema(
+        operation_id="cancel_training_job",
+        tags=TAGS,
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=None,
+        responses=openapi.answers(200, TrainingJobSerializer, 404, 409) | {202: TrainingJobSerializer},
+    )
+    @idempotent
+    def post(self, request: Request, job_id: str) -> Response:
+        """Ends a job: at once if it waits (200), within two seconds if it runs (202)."""
+        job = training.get(tenant=self.caller.tenant, job_id=job_id)
+        job = training.cancel(job=job, actor=self.caller.actor, now=timezone.now())
+        ended = job.state == JobState.CANCELLED
+        return Response(TrainingJobSerializer(job).data, status=200 if ended else 202)
+
+
+class TrainingJobLogsView(TenantView):
+    """The log of a job."""
+
+    @extend_schema(
+        operation_id="list_training_job_logs",
+        tags=TAGS,
+        parameters=[LogQuery],
+        responses=openapi.answers(
+            200,
+            inline_serializer(
+                "TrainingLogPage",
+                {
+                    "next": serializers.URLField(allow_null=True, help_text="the lines after these, if there are some"),
+                    "results": LogLineSerializer(many=True),
+                },
+            ),
+            400,
+            404,
+        ),
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """What the training printed, oldest first; to follow it, ask again with `after` the last number seen."""
+        query = self.query(LogQuery)
+        job = training.get(tenant=self.caller.tenant, job_id=job_id)
+        lines = training.log_lines(job=job, after=query["after"], limit=query["limit"] + 1)
+        shown, more = lines[: query["limit"]], len(lines) > query["limit"]
+        following = f"{request.path}?after={shown[-1].number}&limit={query['limit']}" if more else None
+        return Response(
+            {
+                "next": following and request.build_absolute_uri(following),
+                "results": LogLineSerializer(shown, many=True).data,
+            }
+        )

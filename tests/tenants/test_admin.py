@@ -1,0 +1,228 @@
+"""The operator's pages: every table can be read, and changed by verbs only."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from tenants import quotas, scoping, usage
+from tenants.models import (
+    ApiKey,
+    AuditEvent,
+    IdempotentAnswer,
+    Membership,
+    Period,
+    Plan,
+    Price,
+    QuotaBucket,
+    QuotaLease,
+    Tenant,
+    UsageHour,
+    UsageProducer,
+    UsageSegment,
+)  # fmt: skip
+from tests.conftest import Account
+from tests.tenants.test_usage import an_event
+
+TABLES: list[type[Any]] = [
+    ApiKey, AuditEvent, IdempotentAnswer, Membership, Plan, Price, QuotaBucket, QuotaLease, Tenant, UsageHour,
+    UsageProducer, UsageSegment,
+]  # fmt: skip
+READ_ONLY: list[type[Any]] = [
+    AuditEvent, IdempotentAnswer, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
+]  # fmt: skip
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root@site.example", password="correct-horse-battery"))
+    return client
+
+
+@pytest.fixture
+def busy(acme: Account, globex: Account) -> Account:
+    """A row in every table."""
+    quotas.lease(tenant_id=acme.tenant.pk, producer="p1", period=Period.MONTH, wanted=9, minimum=9)
+    event = an_event(acme.tenant.pk, at_ms=int(timezone.now().timestamp() * 1000))
+    usage.take_segment(segment_id="p1/1", producer="p1", data=usage.encode(event), watermark=timezone.now())
+    client = APIClient()
+    client.credentials(HTTP_X_API_KEY=acme.key)
+    client.post("/api/v1/api-keys", {"name": "n", "scopes": ["read"]}, format="json", HTTP_IDEMPOTENCY_KEY="one")
+    return acme
+
+
+def url(table: type[Any], page: str, *arguments: str) -> str:
+    return reverse(f"admin:{table._meta.app_label}_{table._meta.model_name}_{page}", args=arguments)
+
+
+def a_row(table: type[Any]) -> Any:
+    with scoping.operator():
+        return table._default_manager.order_by("pk").first()
+
+
+def test_every_table_of_the_app_has_pages() -> None:
+    registered = {model for model in admin.site._registry if model._meta.app_label == "tenants"}
+    assert registered == set(TABLES)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_lists_and_pages_show_the_rows(table: type[Any], operator: Client, busy: Account) -> None:
+    row = a_row(table)
+    listed = operator.get(url(table, "changelist"))
+    assert listed.status_code == 200
+    assert f"/{quote(str(row.pk))}/change/" in listed.content.decode()
+    assert operator.get(url(table, "changelist"), {"q": "acme"}).status_code == 200
+    assert operator.get(url(table, "change", row.pk)).status_code == 200
+    assert operator.get(url(table, "history", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("table", READ_ONLY)
+def test_what_is_read_only_refuses_every_change(table: type[Any], operator: Client, busy: Account) -> None:
+    row = a_row(table)
+    with scoping.operator():
+        before = list(table._default_manager.order_by("pk").values())
+    for page in (url(table, "add"), url(table, "change", row.pk), url(table, "delete", row.pk)):
+        assert operator.post(page, {"post": "yes", "quantity": "1", "units": "0"}).status_code == 403
+    action = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    operator.post(url(table, "changelist"), action)
+    with scoping.operator():
+        assert list(table._default_manager.order_by("pk").values()) == before
+
+
+def test_customers_are_no_operators(acme: Account) -> None:
+    client = Client()
+    client.force_login(acme.members["owner"])
+    for page in (url(Tenant, "changelist"), reverse("admin:tenants_tenant_month", args=[acme.tenant.pk, "2026-11"])):
+        assert client.get(page).status_code == 302  # to the login
+
+
+def test_a_tenant_is_opened_with_its_audit_row(operator: Client) -> None:
+    assert operator.post(url(Tenant, "add"), {"name": "initech", "plan": "standard"}).status_code == 302
+    with scoping.operator():
+        tenant = Tenant.objects.get(name="initech")
+        event = AuditEvent.objects.for_tenant(tenant).get(verb="tenant.create")
+    assert event.actor == "operator:root@site.example"
+
+
+@pytest.mark.parametrize("name", ["acme", "Bad Name", ""])
+def test_an_unusable_name_of_a_tenant_is_shown_as_an_error(name: str, operator: Client, acme: Account) -> None:
+    shown = operator.post(url(Tenant, "add"), {"name": name, "plan": "standard"}, follow=True)
+    assert shown.status_code == 200
+    assert "error" in shown.content.decode()
+    with scoping.operator():
+        assert Tenant.objects.count() == 1
+
+
+def test_only_the_plan_of_a_tenant_is_edited_in_its_form(operator: Client, acme: Account) -> None:
+    posted = {"name": "stolen", "active": "", "id": "ten_x", "plan": "trial"}
+    assert operator.post(url(Tenant, "change", acme.tenant.pk), posted).status_code == 302
+    with scoping.operator():
+        tenant = Tenant.objects.get(pk=acme.tenant.pk)
+        assert (tenant.name, tenant.active, tenant.plan_id) == ("acme", True, "trial")
+        event = AuditEvent.objects.for_tenant(tenant).get(verb="tenant.change_plan")
+    assert event.detail == {"before": "standard", "after": "trial"}
+    assert operator.post(url(Tenant, "delete", acme.tenant.pk), {"post": "yes"}).status_code == 403
+
+
+def test_a_suspended_tenant_is_refused_until_it_is_activated(operator: Client, acme: Account) -> None:
+    client = APIClient()
+    client.credentials(HTTP_X_API_KEY=acme.key)
+    for action, status in (("suspend", 401), ("activate", 200)):
+        operator.post(url(Tenant, "changelist"), {"action": action, "_selected_action": [acme.tenant.pk]})
+        assert client.get("/api/v1/me").status_code == status
+
+
+def test_a_key_made_here_is_shown_once(operator: Client, acme: Account) -> None:
+    wanted = {"tenant": acme.tenant.pk, "name": "ops", "scopes": ["read"], "expires_at_0": "", "expires_at_1": ""}
+    shown = operator.post(url(ApiKey, "add"), wanted, follow=True).content.decode()
+    text = next(word.rstrip(":") for word in shown.split() if word.startswith("aiaas_local_"))
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=text).status_code == 200
+    assert text not in operator.get(url(ApiKey, "changelist")).content.decode()
+
+
+def test_keys_are_revoked_by_an_action_and_edited_by_nothing(operator: Client, acme: Account) -> None:
+    row = a_row(ApiKey)
+    assert operator.post(url(ApiKey, "change", row.pk), {"name": "x", "scopes": ["read"]}).status_code == 403
+    assert operator.post(url(ApiKey, "delete", row.pk), {"post": "yes"}).status_code == 403
+    operator.post(url(ApiKey, "changelist"), {"action": "revoke", "_selected_action": [row.pk]})
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=acme.key).status_code == 401
+
+
+def test_members_are_added_changed_and_removed_with_audit_rows(operator: Client, acme: Account) -> None:
+    user = User.objects.create_user("new@acme.example")
+    operator.post(url(Membership, "add"), {"tenant": acme.tenant.pk, "user": user.pk, "role": "billing"})
+    with scoping.operator():
+        row = Membership.objects.get(user=user)
+    operator.post(url(Membership, "change", row.pk), {"role": "developer"})
+    operator.post(url(Membership, "delete", row.pk), {"post": "yes"})
+    with scoping.operator():
+        assert not Membership.objects.filter(user=user).exists()
+        events = AuditEvent.objects.for_tenant(acme.tenant).filter(subject="new@acme.example").order_by("id")
+        assert [event.verb for event in events] == ["member.add", "member.add", "member.remove"]
+
+
+def test_a_months_bill_and_usage_are_on_a_page(operator: Client, busy: Account) -> None:
+    page = reverse("admin:tenants_tenant_month", args=[busy.tenant.pk, f"{timezone.now():%Y-%m}"])
+    assert page in operator.get(url(Tenant, "change", busy.tenant.pk)).content.decode()
+    shown = operator.get(page).content.decode()
+    assert "Predictions" in shown
+    assert "input_bytes" in shown
+    for wrong in ("2020-01", "2026-13", "x"):
+        missing = reverse("admin:tenants_tenant_month", args=[busy.tenant.pk, wrong])
+        assert operator.get(missing).status_code == 404
+
+
+# Prices
+
+
+def price_form(**values: str) -> dict[str, str]:
+    form = {"plan": "standard", "meter": "predictions", "valid_from": "2026-01-02", "amount": "2", "per": "1000"}
+    return form | {"unit": "1,000 predictions"} | values
+
+
+@pytest.fixture
+def begun(acme: Account) -> Price:
+    return Price.objects.get(plan="standard", meter="predictions")
+
+
+def test_a_price_that_has_begun_is_not_edited(operator: Client, begun: Price) -> None:
+    assert operator.post(url(Price, "change", str(begun.pk)), price_form(amount="9")).status_code == 403
+    assert operator.post(url(Price, "delete", str(begun.pk)), {"post": "yes"}).status_code == 403
+    assert Price.objects.get(pk=begun.pk).amount == Decimal("0.5")
+
+
+def test_a_price_that_begins_later_is_added_edited_and_removed(operator: Client, begun: Price) -> None:
+    later = f"{date.today() + timedelta(days=30):%Y-%m-%d}"  # noqa: DTZ011
+    assert operator.post(url(Price, "add"), price_form(valid_from=later)).status_code == 302
+    row = Price.objects.get(plan="standard", meter="predictions", amount=2)
+    assert operator.post(url(Price, "change", str(row.pk)), price_form(valid_from=later, amount="3")).status_code == 302
+    row.refresh_from_db()
+    assert row.amount == 3
+    assert operator.post(url(Price, "change", str(row.pk)), price_form(amount="4")).status_code == 200  # back-dated
+    row.refresh_from_db()
+    assert row.amount == 3
+    assert operator.post(url(Price, "delete", str(row.pk)), {"post": "yes"}).status_code == 302
+
+
+def test_a_price_cannot_be_added_for_days_that_were_billed(operator: Client, begun: Price) -> None:
+    shown = operator.post(url(Price, "add"), price_form())
+    assert "expected a day after today" in shown.content.decode()
+    assert Price.objects.filter(plan="standard", meter="predictions").count() == 1
+
+
+def test_a_plan_in_use_keeps_its_currency(operator: Client, begun: Price) -> None:
+    form = {"name": "Standard", "currency": "USD", "predictions_per_minute": "5", "prices-TOTAL_FORMS": "0",
+            "prices-INITIAL_FORMS": "0"}  # fmt: skip
+    assert operator.post(url(Plan, "change", "standard"), form).status_code == 302
+    plan = Plan.objects.get(pk="standard")
+    assert (plan.currency, plan.predictions_per_minute) == ("EUR", 5)
+    assert operator.post(url(Plan, "delete", "standard"), {"post": "yes"}).status_code == 403

@@ -1,0 +1,86 @@
+"""The operator's commands."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from rest_framework.test import APIClient
+
+from tenants import scoping
+from tenants.models import ApiKey, Membership, Tenant
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*command: str) -> str:
+    out = StringIO()
+    call_command(*command, stdout=out)
+    return out.getvalue()
+
+
+def test_a_tenant_a_key_and_its_end() -> None:
+    assert "Created tenant initech" in run("create_tenant", "initech")
+    document: dict[str, Any] = json.loads(
+        run("create_api_key", "initech", "--name", "ci", "--scopes", "predict, read", "--expires-in", "30d", "--json")
+    )
+    assert document["scopes"] == ["predict", "read"]
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=document["key"]).status_code == 200
+    assert "is revoked" in run("revoke_api_key", "initech", document["id"])
+    assert "was revoked already" in run("revoke_api_key", "initech", document["id"])
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=document["key"]).status_code == 401
+
+
+def test_a_key_is_shown_once_and_it_is_said() -> None:
+    run("create_tenant", "initech")
+    shown = run("create_api_key", "initech", "--name", "ci", "--scopes", "read")
+    assert "the only time it is shown" in shown
+    assert shown.strip().splitlines()[-1].startswith("aiaas_local_")
+
+
+def test_a_tenant_that_is_there_is_an_error_unless_asked_for_if_missing() -> None:
+    run("create_tenant", "initech")
+    with pytest.raises(CommandError, match="already"):
+        run("create_tenant", "initech")
+    assert "already" in run("create_tenant", "initech", "--if-missing")
+    with scoping.operator():
+        assert Tenant.objects.filter(name="initech").count() == 1
+
+
+def test_an_owner_is_made_once_with_or_without_a_password() -> None:
+    run("create_tenant", "initech", "--owner", "Bill@initech.example")
+    run("create_tenant", "initrode", "--owner", "bill@initech.example")
+    run("create_tenant", "other", "--owner", "milton@initech.example", "--password", "red-swingline-stapler")
+    assert not User.objects.get(username="bill@initech.example").has_usable_password()
+    assert User.objects.get(username="milton@initech.example").check_password("red-swingline-stapler")
+    with scoping.operator():
+        assert Membership.objects.filter(user__username="bill@initech.example", role="owner").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("create_tenant Bad_Name", "lower-case"),
+        ("create_tenant initech --plan gold", "standard, trial"),
+        ("create_tenant initech --owner nobody", "valid email"),
+        ("create_tenant initech --owner a@b.example --password short", "too short"),
+        ("create_tenant initech --password red-swingline-stapler", "--owner"),
+        ("create_api_key nobody --name k --scopes read", "no tenant 'nobody'"),
+        ("create_api_key acme --name k --scopes root", "predict, read, manage, billing"),
+        ("create_api_key acme --name k --scopes ,", "none"),
+        ("create_api_key acme --name k --scopes read --expires-in soon", "90d"),
+        ("create_api_key acme --name k --scopes read --expires-in 0d", "90d"),
+        ("create_api_key acme --scopes read", "--name"),
+        ("revoke_api_key acme key_none", "no API key"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_leaves_nothing(command: str, says: str) -> None:
+    run("create_tenant", "acme")
+    with pytest.raises(CommandError, match=says):
+        run(*command.split())
+    with scoping.operator():
+        assert [tenant.name for tenant in Tenant.objects.all()] == ["acme"]
+        assert not ApiKey.across_tenants.exists()
+    assert not User.objects.exists()

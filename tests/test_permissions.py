@@ -1,0 +1,302 @@
+"""Every route of the control API by every kind of caller. A route without a row here fails the test.
+
+To add a route, add a row to ROUTES: method, path, the scopes of which one is enough, what it answers when allowed, and
+for a path that names something of a tenant, a function that makes that thing and gives the path's values.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from inference.models import Deployment
+from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
+from tenants import accounts, api_keys, scoping
+from tests.conftest import Account
+from tests.modelhub import zips
+from tests.modelhub.places import places
+
+__all__ = ["places"]
+pytestmark = pytest.mark.usefixtures("places")
+
+PREFIX = "/api/v1"
+ANYBODY_OF_THE_TENANT = ("predict", "read", "manage", "billing")
+Things = dict[str, str]
+
+
+def nothing(account: Account) -> Things:
+    return {}
+
+
+def a_key(account: Account) -> Things:
+    new = api_keys.create(tenant=account.tenant, name="spare", scopes=["read"], actor="test", now=timezone.now())
+    return {"key_id": new.row.pk}
+
+
+def this_month(account: Account) -> Things:
+    return {"month": f"{timezone.now():%Y-%m}"}
+
+
+def a_dataset(account: Account, state: str = "created") -> Things:
+    row = Dataset.objects.create(tenant=account.tenant, name=f"set-{state}", kind="image-classification", state=state)
+    return {"dataset_id": row.pk}
+
+
+def a_sealed_dataset(account: Account) -> Things:
+    """With pictures in it, by the way that a customer goes."""
+    client = APIClient(headers={"X-API-Key": account.key})
+    path = f"{PREFIX}/datasets/{a_dataset(account)['dataset_id']}"
+    assert client.put(f"{path}/content", zips.packed(zips.good()), content_type="application/zip").status_code == 200
+    sealed = client.post(f"{path}/seal")
+    assert sealed.status_code == 200
+    return {"dataset_id": sealed.json()["id"]}
+
+
+def a_checked_dataset(account: Account) -> Things:
+    return a_dataset(account, "checked")
+
+
+def a_job(account: Account) -> Things:
+    row = TrainingJob.objects.create(
+        tenant=account.tenant,
+        dataset_id=a_dataset(account, "sealed")["dataset_id"],
+        model_name="acmes-cats",
+        recipe="image-classifier",
+        created_by="test",
+    )
+    return {"job_id": row.pk}
+
+
+MANIFEST = {
+    "files": {},
+    "serving": {},
+    "signature": {"inputs": [], "outputs": []},
+    "preprocessing": {},
+    "labels": [],
+    "decision": {},
+    "conversion": {},
+}
+
+
+def a_version(account: Account) -> Things:
+    model = Model.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-cats", latest=1)
+    ModelVersion.objects.create(tenant=account.tenant, model=model, number=1, manifest=MANIFEST)
+    return {"name": model.name, "number": "1"}
+
+
+def a_model(account: Account) -> Things:
+    return {"name": a_version(account)["name"]}
+
+
+def a_deployment(account: Account) -> Things:
+    version = ModelVersion.across_tenants.get(model__name=a_version(account)["name"])
+    Deployment.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-own", version=version)
+    return {"name": f"{account.tenant.name}s-own"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """`things` runs in operator scope. `shared`: the path's values name nothing of one tenant, as a month does.
+
+    `body` is sent as JSON, its `{names}` filled in from the things, or, if it is bytes, as `content_type`.
+    `missing` gives values that name nothing. `theirs` is what globex is answered where a body names acme's things.
+    """
+
+    method: str
+    path: str
+    scopes: tuple[str, ...] | str
+    status: int = 200
+    things: Callable[[Account], Things] = nothing
+    body: Any = None
+    content_type: str = "application/zip"
+    shared: bool = False
+    missing: Things = field(default_factory=dict)
+    theirs: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+ROUTES = [
+    Route("GET", "/me", ANYBODY_OF_THE_TENANT),
+    Route("GET", "/api-keys", "manage", things=a_key),
+    Route("POST", "/api-keys", "manage", 201, body={"name": "new", "scopes": ["manage"]}),
+    Route("GET", "/api-keys/{key_id}", "manage", things=a_key),
+    Route("DELETE", "/api-keys/{key_id}", "manage", things=a_key),
+    Route("GET", "/datasets", "read", things=a_dataset),
+    Route("POST", "/datasets", "manage", 201, body={"name": "new", "kind": "image-classification"}),
+    Route("GET", "/datasets/{dataset_id}", "read", things=a_dataset),
+    Route("DELETE", "/datasets/{dataset_id}", "manage", 204, things=a_dataset),
+    Route("PUT", "/datasets/{dataset_id}/content", "manage", things=a_dataset, body=zips.packed(zips.good())),
+    Route("POST", "/datasets/{dataset_id}/seal", "manage", things=a_checked_dataset),
+    Route("GET", "/recipes", "read"),
+    Route("GET", "/training-jobs", "read", things=a_job),
+    Route(
+        "POST",
+        "/training-jobs",
+        "manage",
+        201,
+        things=a_sealed_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "new", "recipe": "image-classifier", "parameters": {}},
+    ),
+    Route("GET", "/training-jobs/{job_id}", "read", things=a_job),
+    Route("POST", "/training-jobs/{job_id}/cancel", "manage", things=a_job),
+    Route("GET", "/training-jobs/{job_id}/logs", "read", things=a_job),
+    Route("GET", "/models", "read", things=a_model),
+    Route("GET", "/models/{name}", "read", things=a_model),
+    Route("GET", "/models/{name}/versions", "read", things=a_model),
+    Route("GET", "/models/{name}/versions/{number}", "read", things=a_version),
+    Route("GET", "/deployments", "read", things=a_deployment),
+    Route(
+        "POST",
+        "/deployments",
+        "manage",
+        201,
+        things=a_model,
+        theirs=400,
+        body={"name": "new", "model": "{name}", "version": 1},
+    ),
+    Route("GET", "/deployments/{name}", "read", things=a_deployment),
+    Route("PATCH", "/deployments/{name}", "manage", things=a_deployment, body={"version": 1}),
+    Route("DELETE", "/deployments/{name}", "manage", 204, things=a_deployment),
+    Route("GET", "/usage", ("read", "billing")),
+    Route("GET", "/invoices", "billing"),
+    Route("GET", "/invoices/{month}", "billing", things=this_month, shared=True),
+]
+
+
+def names_things(route: Route) -> bool:
+    """Whether a request of this route names something that belongs to one tenant."""
+    return bool(route.theirs) or ("{" in route.path and not route.shared)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+def test_who_may(route: Route, acme: Account, globex: Account) -> None:
+    with scoping.operator():
+        things = route.things(acme)
+    wrong = {}
+    for caller, expected in {**insiders(route), **outsiders(route)}.items():
+        client = client_for(caller, acme, globex)
+        answer = ask(client, route, things)
+        if answer.status_code != expected:
+            wrong[caller] = f"expected {expected}, got {answer.status_code}: {answer.content[:200]!r}"
+        if caller.startswith("globex") and not route.shared:
+            assert not any(value in text_of(answer, things) for value in things.values()), f"{caller} sees {things}"
+    assert not wrong
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if names_things(route)], ids=str)
+def test_foreign_is_missing(route: Route, acme: Account, globex: Account) -> None:
+    with scoping.operator():
+        things = route.things(acme)
+    missing = {name: route.missing.get(name) or unlike(value) for name, value in things.items()}
+    client = client_for("globex key", acme, globex)
+    foreign_answer, missing_answer = ask(client, route, things), ask(client, route, missing)
+    assert foreign_answer.status_code == missing_answer.status_code == (route.theirs or 404)
+    assert text_of(foreign_answer, things) == text_of(missing_answer, missing)
+
+
+def test_every_route_has_a_row() -> None:
+    assert set(routes_there_are()) == {(route.method, route.path) for route in ROUTES}
+
+
+def insiders(route: Route) -> dict[str, int]:
+    """What acme's own callers are answered."""
+    found = {}
+    for role, scopes in accounts.ROLE_SCOPES.items():
+        found[str(role)] = route.status if scopes & set(needed(route)) else 403
+    for scope in api_keys.SCOPES:
+        found[f"key: {scope}"] = route.status if scope in needed(route) else 403
+    return found
+
+
+def outsiders(route: Route) -> dict[str, int]:
+    """What everybody else is answered: their own things where the path names none of acme's."""
+    theirs = route.theirs or (404 if names_things(route) else route.status)
+    return {"nobody": 401, "wrong key": 401, "stranger": 401, "globex owner": theirs, "globex key": theirs}
+
+
+def needed(route: Route) -> tuple[str, ...]:
+    return (route.scopes,) if isinstance(route.scopes, str) else route.scopes
+
+
+def client_for(caller: str, acme: Account, globex: Account) -> APIClient:
+    client = APIClient()
+    if caller in acme.members:
+        client.force_login(acme.members[caller])
+    elif caller == "globex owner":
+        client.force_login(globex.members["owner"])
+    elif caller == "stranger":
+        client.force_login(accounts.find_or_create_user(email="stranger@nowhere.example"))
+    elif caller.startswith("key: "):
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {key_with(acme, caller.removeprefix('key: '))}")
+    elif caller == "globex key":
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {globex.key}")
+    elif caller == "wrong key":
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {api_keys.draw()}")
+    return client
+
+
+def key_with(account: Account, scope: str) -> str:
+    with scoping.operator():
+        new = api_keys.create(tenant=account.tenant, name=scope, scopes=[scope], actor="test", now=timezone.now())
+    return new.text
+
+
+def ask(client: APIClient, route: Route, things: Things) -> Any:
+    """The answer; what it changed is undone, so that the next caller finds the same things."""
+    raw = isinstance(route.body, bytes)
+    body = route.body if raw else json.dumps(filled(route.body, things)) if route.body is not None else ""
+    with transaction.atomic():
+        answer = client.generic(
+            route.method,
+            PREFIX + route.path.format(**things),
+            body,
+            content_type=route.content_type if raw else "application/json",
+        )
+        transaction.set_rollback(True)
+    return answer
+
+
+def filled(body: Any, things: Things) -> Any:
+    """The body with the things' names and ids in their places."""
+    return {name: value.format(**things) if isinstance(value, str) else value for name, value in body.items()}
+
+
+def text_of(answer: Any, things: Things) -> str:
+    """The answer's body, the values that the caller itself put into the path left out."""
+    text = json.dumps(answer.json()) if answer.content else ""
+    if answer.status_code in (400, 404):
+        for name, value in things.items():
+            text = text.replace(value, f"<{name}>")
+    return text
+
+
+def unlike(value: str) -> str:
+    """A value of the same form that names nothing."""
+    return "999999" if value.isdigit() else value[:-8] + "".join("0" if c != "0" else "1" for c in value[-8:])
+
+
+def routes_there_are() -> Iterator[tuple[str, str]]:
+    for path, view in patterns(get_resolver().url_patterns, "/"):
+        if path.startswith(PREFIX + "/"):
+            for method in ("get", "post", "put", "patch", "delete"):
+                if hasattr(view, method):
+                    yield method.upper(), path.removeprefix(PREFIX)
+
+
+def patterns(found: list[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for pattern in found:
+        path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+        if isinstance(pattern, URLResolver):
+            yield from patterns(pattern.url_patterns, path)
+        elif isinstance(pattern, URLPattern):
+            yield path, getattr(pattern.callback, "view_class", pattern.callback)
