@@ -1,12 +1,14 @@
 """`manage.py` as an operator runs it, on a `var` folder of its own with its own PostgreSQL."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,16 @@ import psutil
 from tests.live import ROOT
 
 MANAGE = ("manage.py",)
+
+
+@contextlib.contextmanager
+def var_folder() -> Iterator[Path]:
+    """A `var` folder for a PostgreSQL of its own.
+
+    Not under pytest's: run by root, PostgreSQL is another user, whom each new session of pytest locks out of its folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="aiaas-") as folder:
+        yield Path(folder) / "var"
 
 
 def environment_of(var: Path, **settings: str) -> dict[str, str]:

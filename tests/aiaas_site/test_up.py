@@ -12,15 +12,16 @@ import psutil
 import pytest
 
 from aiaas_site import embedded_database
-from tests.foreground import Foreground, gone, manage, until
+from tests.foreground import Foreground, gone, manage, until, var_folder
 
 Start = Callable[..., Foreground]
 
 
 @pytest.fixture(scope="module")
-def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def var() -> Iterator[Path]:
     """One `var` folder for all of these, as on an operator's machine; each begins and ends with nothing running."""
-    return tmp_path_factory.mktemp("up") / "var"
+    with var_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
