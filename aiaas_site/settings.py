@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import django_stubs_ext
-from django.core.exceptions import ImproperlyConfigured
 
 from aiaas_site.env import VAR_DIR, env, local_secret
 
@@ -96,8 +95,6 @@ INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", defau
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
-if METERING_DURABILITY not in ("process", "disk"):
-    raise ImproperlyConfigured(f"METERING_DURABILITY is {METERING_DURABILITY!r}; expected 'process' or 'disk'.")
 
 # Trainer
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
