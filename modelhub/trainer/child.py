@@ -43,14 +43,10 @@ def main(folder: Path, report: Reporter) -> int:
 def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     """Decode, train, evaluate, convert, compare; what the registry is to hold, the files being in the folder."""
     report.progress("starting", 0, 1)
-    import keras
-    import tensorflow as tf
-
     from modelhub import evaluation
     from modelhub.trainer import fit
 
-    keras.utils.set_random_seed(task.parameters["seed"])
-    tf.config.experimental.enable_op_determinism()
+    fit.be_repeatable(task.parameters["seed"])
     recipe = recipes.get(task.recipe)
     interface = recipe.interface(task.labels)
     train, validation = (_split(task, name, recipe=recipe, folder=folder, report=report) for name in SPLITS)

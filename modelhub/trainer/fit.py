@@ -21,6 +21,12 @@ THRESHOLD = 0.5
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
+def be_repeatable(seed: int) -> None:
+    """For the start of a process: the same seed on the same machine gives the same weights, bit by bit."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
 def fit(
     model: Any,
     *,
@@ -39,7 +45,7 @@ def fit(
     batches = iter(train.batches(shuffle_seed=parameters["seed"]).repeat().prefetch(2))
     history = []
     for epoch in range(1, parameters["epochs"] + 1):
-        measured = _epoch(step, batches, epoch=epoch, epochs=parameters["epochs"], steps=steps, report=report)
+        measured = run_epoch(step, batches, epoch=epoch, epochs=parameters["epochs"], steps=steps, report=report)
         scores, truths = scored(model, validation, recipe=recipe, batches=parameters["validation_steps"])
         measured["val_loss"] = float(np.mean(evaluation.cross_entropy(scores=scores, truths=truths)))
         measured["val_accuracy"] = float(np.mean((scores >= THRESHOLD) == truths))
@@ -82,9 +88,10 @@ def scored(
     return scores, split.labels[: len(scores)]
 
 
-def _epoch(
+def run_epoch(
     step: Step, batches: Iterator[Any], *, epoch: int, epochs: int, steps: int, report: Reporter
 ) -> dict[str, Any]:
+    """Takes so many batches and moves the weights by each; the epoch's metrics, loss and accuracy as Keras means them."""
     started = time.monotonic()
     total_loss, right, rows_seen = 0.0, 0, 0
     for number in range(1, steps + 1):

@@ -150,6 +150,8 @@ class _Run:
     def carry_out(self) -> None:
         """Takes the job to its end, or back to the queue; whatever happens, nothing of it stays behind."""
         try:
+            for abandoned in _scratch().glob(f"{self._job.pk}-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
             self._folder.mkdir(parents=True)
             self._carry_out_or_give_up()
         except LeaseLost:

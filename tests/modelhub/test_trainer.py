@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import psutil
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from tests.live import LiveSite, live_site
 from tests.modelhub import zips
+from tests.publishing import make_key
 
 API = "/api/v1"
 ENDED = ("succeeded", "failed", "cancelled")
@@ -23,17 +27,11 @@ class TrainingSite:
     """A site with the tenant acme and a small sealed data set; trainers are started by the tests."""
 
     def __init__(self, site: LiveSite) -> None:
-        import json
-
         self.site = site
         site.manage("create_tenant", "acme")
-        made = site.manage(
-            "create_api_key", "acme", "--name", "test", "--scopes", "predict,read,manage,billing", "--json"
-        )
+        key = make_key(site, "acme")
         site.start_server()
-        self.client = httpx.Client(
-            base_url=site.url + API, headers={"Authorization": f"Bearer {json.loads(made)['key']}"}, timeout=30
-        )
+        self.client = httpx.Client(base_url=site.url + API, headers={"Authorization": f"Bearer {key}"}, timeout=30)
         self.dataset = self.sealed_dataset("pets")
 
     def sealed_dataset(self, name: str) -> str:
@@ -78,12 +76,21 @@ class TrainingSite:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) in (0, -signal.SIGKILL)
 
-    def training_seconds(self) -> Decimal:
+    def used(self, meter: str) -> Decimal:
         """What the ledger holds of this month."""
-        rows = self.client.get("/usage", params={"meter": "training_seconds", "bucket_width": "month"}).json()[
-            "results"
-        ]
+        rows = self.client.get("/usage", params={"meter": meter, "bucket_width": "month"}).json()["results"]
         return sum((Decimal(row["quantity"]) for row in rows), Decimal(0))
+
+    def training_seconds(self) -> Decimal:
+        return self.used("training_seconds")
+
+    def stored(self, sha256: str) -> Path:
+        (file,) = (self.site.var / "files").rglob(sha256)
+        return file
+
+    def left_behind(self) -> list[Path]:
+        """What jobs that ended have left in the scratch folder."""
+        return list((self.site.var / "scratch" / "training").iterdir())
 
 
 def ended(job: dict[str, Any]) -> bool:
@@ -106,8 +113,118 @@ def test_a_data_set_becomes_a_version(at: TrainingSite) -> None:
     before = at.training_seconds()
     with at.trainer():
         job = at.wait(at.train(epochs=1, steps_per_epoch=2, seed=7), ended)
-    assert job["state"] == "succeeded", (job, at.log(job["id"]))
-    print(job, at.log(job["id"]))
+        log = at.log(job["id"])
+    assert job["state"] == "succeeded", (job, log)
+    assert [row["epoch"] for row in job["metrics"]] == [1]
+    assert "0000 00:00" not in log, "TensorFlow's chatter is in the log"
+    assert at.training_seconds() - before == Decimal(str(job["training_seconds"])) > 1
     version = at.client.get("/models/cats/versions/1").json()
-    print(version)
-    assert at.training_seconds() - before == Decimal(str(job["training_seconds"]))
+    assert version["id"] == job["version"]["id"]
+    assert version["lineage"]["job"] == job["id"]
+    assert version["lineage"]["dataset"] == at.dataset
+    assert version["metrics"]["rows"] == sum(map(sum, version["metrics"]["confusion_matrix"]["matrix"])) == 24
+    assert version["labels"] == ["cat", "dog"]
+    assert version["conversion"]["files"]["model.fp32.tflite"]["max_difference"] <= 1e-3
+    assert version["serving"]["file"] == version["conversion"]["served"]
+    assert version["files"]["model.int8.tflite"]["size"] < version["files"]["model.fp32.tflite"]["size"] / 3
+    # Without the optimizer's state the Keras file is no larger than the weights.
+    assert version["files"]["model.keras"]["size"] < 1.01 * version["files"]["model.fp32.tflite"]["size"]
+    for name in ("model.fp32.tflite", "model.int8.tflite"):
+        check_litert(at.stored(version["files"][name]["sha256"]), rows=3)
+    assert at.left_behind() == []
+
+
+def check_litert(file: Path, *, rows: int) -> None:
+    """The file takes and gives the tensors of its signature, for any number of rows."""
+    interpreter = Interpreter(model_path=str(file))
+    ((given, details),) = interpreter.get_signature_runner().get_input_details().items()
+    ((answered, answer),) = interpreter.get_signature_runner().get_output_details().items()
+    assert (given, answered) == ("image", "score")
+    assert list(details["shape_signature"]) == [-1, 150, 150, 3]
+    interpreter.resize_tensor_input(details["index"], (rows, 150, 150, 3))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(details["index"], np.zeros((rows, 150, 150, 3), np.float32))
+    interpreter.invoke()
+    scores = interpreter.get_tensor(answer["index"])
+    assert scores.shape == (rows, 1)
+    assert scores.dtype == np.float32
+
+
+def test_a_running_job_is_cancelled_within_two_seconds_and_billed(at: TrainingSite) -> None:
+    before = at.training_seconds()
+    with at.trainer() as trainer:
+        job = at.train(epochs=200)
+        at.wait(job, trains)
+        (child,) = psutil.Process(trainer.pid).children()
+        asked = time.monotonic()
+        assert at.client.post(f"/training-jobs/{job}/cancel").status_code == 202
+        found = at.wait(job, ended)
+        assert time.monotonic() - asked < 2
+        assert found["state"] == "cancelled"
+        assert not child.is_running()
+    assert at.training_seconds() - before == Decimal(str(found["training_seconds"])) > 0
+    assert at.left_behind() == []
+
+
+def test_a_child_has_no_secrets_and_dies_with_its_trainer_whose_job_another_takes_over(at: TrainingSite) -> None:
+    before = at.training_seconds()
+    with at.trainer() as first:
+        job = at.train(epochs=200)
+        at.wait(job, trains)
+        (child,) = psutil.Process(first.pid).children()
+        environment = child.environ()
+        assert not {"DATABASE_URL", "SECRET_KEY", "MANIFEST_KEY"} & environment.keys()
+        assert str(at.site.var) not in environment.get("VAR_DIR", "")
+        first.kill()
+        first.wait()
+        psutil.wait_procs([child], timeout=2)
+        assert not child.is_running()
+        assert at.job(job)["state"] == "running"
+    with at.trainer() as second:
+        found = at.wait(job, lambda j: j["attempt"] == 2)
+        assert found["state"] == "running"
+        at.wait(job, trains)
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(10) == 0
+    found = at.job(job)
+    assert (found["state"], found["attempt"], found["progress"]) == ("queued", 1, {})
+    assert at.client.post(f"/training-jobs/{job}/cancel").json()["state"] == "cancelled"
+    assert at.training_seconds() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"TRAINING_MAX_MEMORY_BYTES": str(150 * 1024**2)}, "ran out of memory: it needed more than the 150 MiB"),
+        ({"TRAINING_MAX_SECONDS": "2"}, "stopped after 2 seconds"),
+    ],
+)
+def test_a_job_over_a_limit_fails_in_words(at: TrainingSite, settings: dict[str, str], words: str) -> None:
+    before = at.training_seconds()
+    with at.trainer(**settings):
+        found = at.wait(at.train(epochs=200), ended)
+    assert found["state"] == "failed"
+    assert words in found["error"]
+    assert found["training_seconds"] < 10
+    assert at.training_seconds() == before
+    assert at.left_behind() == []
+
+
+def test_pictures_that_cannot_be_read_any_more_fail_the_job_in_words(at: TrainingSite) -> None:
+    with at.trainer(PICTURE_MAX_PIXELS="10"):
+        job = at.wait(at.train(epochs=1), ended)
+    assert job["state"] == "failed"
+    assert "train split has no picture of cat and dog that can be read: 0 of its 40 files" in job["error"]
+    assert "Traceback" not in job["error"]
+    log = at.log(job["id"])
+    assert "Left out train/cat/0.jpg: The picture has" in log
+    assert "Traceback" in log
+
+
+def test_stored_bytes_are_told_to_the_ledger(at: TrainingSite) -> None:
+    before = at.used("stored_byte_hours")
+    with at.trainer(STORAGE_ACCRUAL_SECONDS="0.2"):
+        deadline = time.monotonic() + 10
+        while at.used("stored_byte_hours") == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
