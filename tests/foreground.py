@@ -22,7 +22,7 @@ MANAGE = ("manage.py",)
 def var_folder() -> Iterator[Path]:
     """A `var` folder for a PostgreSQL of its own.
 
-    Not under pytest's: run by root, PostgreSQL is another user, whom each new session of pytest locks out of its folder.
+    Not under pytest's: for root, PostgreSQL runs as another user, whom each new session of pytest locks out there.
     """
     with tempfile.TemporaryDirectory(prefix="aiaas-") as folder:
         yield Path(folder) / "var"
@@ -70,8 +70,7 @@ class Foreground:
         return "\n".join(self.lines)
 
     def family(self) -> list[psutil.Process]:
-        """Every process of it once it serves, the embedded PostgreSQL included."""
-        assert self.url
+        """Every process of it by now, the embedded PostgreSQL included."""
         postmaster = psutil.Process(int((self.var / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]))
         return [*psutil.Process(self.process.pid).children(recursive=True), postmaster]
 
