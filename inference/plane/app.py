@@ -232,7 +232,7 @@ class Plane:
                 await receipt.settled
             else:
                 self.engines.announce(version)
-                await _unless_disconnected(receipt.settled, receive)
+                await _settled(receipt, receive)
             assert work.answer is not None
             return work.answer
         except BaseException:
@@ -354,21 +354,19 @@ def _fail(works: list[Work], error: Exception) -> None:
         work.error = work.error or error
 
 
-async def _unless_disconnected(settled: "asyncio.Future[None]", receive: Receive) -> None:
+async def _settled(receipt: Receipt, receive: Receive) -> None:
     """Waits for the answer; a caller that leaves meanwhile is heard of."""
-    leaving = asyncio.ensure_future(_disconnect(receive))
+    leaving = asyncio.ensure_future(_disconnect(receipt, receive))
     try:
-        await asyncio.wait((settled, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await receipt.settled
     finally:
         leaving.cancel()
-    if not settled.done():
-        raise Disconnected
-    settled.result()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _disconnect(receipt: Receipt, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    receipt.settle(Disconnected())
 
 
 def _expect(method: str, wanted: str) -> None:
