@@ -153,6 +153,19 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "TAGS": [
+        {"name": name}
+        for name in (
+            "Account",
+            "API keys",
+            "Data sets",
+            "Training",
+            "Models",
+            "Deployments",
+            "Predictions",
+            "Billing",
+        )
+    ],
     "ENUM_NAME_OVERRIDES": {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
@@ -160,6 +173,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "inference.api.prediction_paths.add",
+        "tenants.api.openapi.add_summaries",
     ],
 }
 

@@ -49,7 +49,7 @@ class DeploymentsView(TenantView):
 
     @extend_schema(
         operation_id="list_deployments",
-        tags=["deployments"],
+        tags=["Deployments"],
         parameters=[DeploymentQuery],
         responses=openapi.answers(200, openapi.page_of(DeploymentSerializer), 400),
     )
@@ -65,7 +65,7 @@ class DeploymentsView(TenantView):
 
     @extend_schema(
         operation_id="create_deployment",
-        tags=["deployments"],
+        tags=["Deployments"],
         parameters=[openapi.IDEMPOTENCY_KEY],
         request=CreateDeploymentSerializer,
         responses=openapi.answers(201, DeploymentSerializer, 400, 409),
@@ -89,7 +89,7 @@ class DeploymentView(TenantView):
     """One deployment."""
 
     @extend_schema(
-        operation_id="get_deployment", tags=["deployments"], responses=openapi.answers(200, DeploymentSerializer, 404)
+        operation_id="get_deployment", tags=["Deployments"], responses=openapi.answers(200, DeploymentSerializer, 404)
     )
     def get(self, request: Request, name: str) -> Response:
         """A deployment of the tenant."""
@@ -98,7 +98,7 @@ class DeploymentView(TenantView):
 
     @extend_schema(
         operation_id="point_deployment",
-        tags=["deployments"],
+        tags=["Deployments"],
         request=PointDeploymentSerializer,
         responses=openapi.answers(200, DeploymentSerializer, 400, 404),
     )
@@ -115,7 +115,7 @@ class DeploymentView(TenantView):
         )
         return Response(DeploymentSerializer(row).data)
 
-    @extend_schema(operation_id="delete_deployment", tags=["deployments"], responses=openapi.answers(204, None, 404))
+    @extend_schema(operation_id="delete_deployment", tags=["Deployments"], responses=openapi.answers(204, None, 404))
     def delete(self, request: Request, name: str) -> Response:
         """Ends the service under the name; the version stays in the registry."""
         deployments.delete(tenant=self.caller.tenant, name=name, actor=self.caller.actor)

@@ -39,7 +39,7 @@ class MeView(TenantView):
 
     scopes = {"GET": ()}
 
-    @extend_schema(operation_id="me", tags=["account"], responses=openapi.answers(200, MeSerializer))
+    @extend_schema(operation_id="me", tags=["Account"], responses=openapi.answers(200, MeSerializer))
     def get(self, request: Request) -> Response:
         """The tenant and the caller that this key or session stands for; any scope will do."""
         self.query(StrictSerializer)
