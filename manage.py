@@ -4,7 +4,7 @@
 import os
 import sys
 
-COMMANDS_WITHOUT_DATABASE = {"help", "version", "makemigrations", "spectacular", "collectstatic", "--help", "--version"}
+COMMANDS_WITHOUT_DATABASE = {"help", "version", "spectacular", "collectstatic", "--help", "--version"}
 
 
 def main() -> None:

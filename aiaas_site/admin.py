@@ -18,6 +18,7 @@ class OperatorSite(admin.AdminSite):
     site_header = "AI models as a service"
     site_title = "Operator"
     index_title = "What customers have, use and owe"
+    site_url = "/api/docs/"
 
     def admin_view(self, view: View, cacheable: bool = False) -> Any:
         guarded: View = super().admin_view(view, cacheable)

@@ -61,7 +61,7 @@ def walk(*, url: str, folder: Path | None, terminal: Terminal) -> None:
         journey.look_up(trained.version, terminal)
         terminal.step(5, STEPS, "The version is deployed and asked")
         journey.deploy(customer, trained.version, terminal)
-        predicted = journey.predict(customer, material, trained.version["labels"], terminal)
+        predicted = journey.predict(customer, material, trained.version, terminal)
         terminal.step(6, STEPS, "What the key used, and what it costs")
         usage.wait_for(predicted.requests)
         invoice = journey.bill(customer, usage, terminal)
@@ -98,7 +98,7 @@ def prepare(*, url: str, terminal: Terminal) -> None:
         dataset = journey.bring_data(customer, material, terminal)
         trained = journey.train(customer, dataset, dict(material.parameters), terminal)
         journey.deploy(customer, trained.version, terminal)
-        journey.ready(customer, material)
+        journey.ready(customer, material, trained.version)
     admin = {"url": f"{url}/admin/", "username": ADMIN, "password": password}
     write_private(READY_FILE, {"url": url, "api_key": key, "deployment": journey.DEPLOYMENT, "admin": admin})
 

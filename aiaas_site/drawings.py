@@ -1,9 +1,15 @@
-"""Pictures that the project draws itself, the same at every run: cats, and things that are no cats."""
+"""Pictures that the project draws itself, the same at every run: cats, and things that are no cats.
+
+    python -m aiaas_site.drawings pictures.zip cat.jpg
+
+writes a data set and one picture of a cat that is not in it.
+"""
 
 import hashlib
 import io
 import math
 import random
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +24,8 @@ OVERSAMPLING = 2
 QUALITY = 88
 TRAIN = 640
 VALIDATION = 160
+# A seed that no picture of the data set has.
+HELD_BACK_SEED = 1_000_000
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -370,3 +378,8 @@ def _shade(colour: Colour, factor: float) -> Colour:
 def _limited(parts: Iterator[float]) -> Colour:
     red, green, blue = (max(0, min(255, round(part))) for part in parts)
     return red, green, blue
+
+
+if __name__ == "__main__":
+    archive(Path(sys.argv[1]), drawings())
+    Path(sys.argv[2]).write_bytes(draw("cat", seed=HELD_BACK_SEED))

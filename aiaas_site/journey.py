@@ -5,7 +5,7 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -100,7 +100,7 @@ def _tell_report(report: Json, terminal: Terminal) -> None:
     for split, classes in report["splits"].items():
         terminal.say(f"{split}: " + ", ".join(f"{count} {name}" for name, count in classes.items()))
     if report["bad"]:
-        terminal.say(f"{report['bad']} files were left out:")
+        terminal.say("1 file was left out:" if report["bad"] == 1 else f"{report['bad']} files were left out:")
         for problem in report["problems"][:5]:
             terminal.say(f"  {problem['name']}: {problem['problem']}")
     for warning in report.get("warnings", ()):
@@ -159,7 +159,7 @@ def _tell_phase(progress: Json, terminal: Terminal) -> None:
         share = (epoch - 1 + done / total) / epochs
         terminal.glimpse("training", share, f"epoch {epoch} of {epochs}, step {done} of {total}")
     else:
-        terminal.glimpse(progress["phase"], done / total, progress.get("split", ""))
+        terminal.glimpse(progress["phase"], done / total if total > 1 else None, progress.get("split", ""))
 
 
 def _epoch(metrics: Json, epochs: int) -> str:
@@ -208,16 +208,17 @@ def deploy(customer: Customer, version: Json, terminal: Terminal) -> Json:
 
 
 def predict(
-    customer: Customer, material: Material, labels: Sequence[str], terminal: Terminal, *, count: int = 200
+    customer: Customer, material: Material, version: Json, terminal: Terminal, *, count: int = 200
 ) -> Predicted:
     """Asks about the picture that was held back, by both addresses, then measures `count` more predictions."""
+    labels, number = version["labels"], version["number"]
     native, tensorflow = f"/api/v1/deployments/{DEPLOYMENT}/predict", f"/v1/models/{DEPLOYMENT}:predict"
     terminal.say(f"picture: {material.picture_described}")
 
     def ask() -> Json:
         return customer.post_bytes(native, material.picture, material.picture_type)
 
-    answer = _settled(ask)
+    answer = _settled(ask, number)
     terminal.say(f"POST {native} → label {answer['label']}, score {answer['score']:.3f}")
     encoded = {"b64": base64.b64encode(material.picture).decode()}
     score = customer.post(tensorflow, instances=[encoded])["predictions"]
@@ -231,21 +232,25 @@ def predict(
     )
 
 
-def ready(customer: Customer, material: Material) -> None:
-    """Returns when the deployment answers."""
+def ready(customer: Customer, material: Material, version: Json) -> None:
+    """Returns when the deployment answers, and with this version."""
     path = f"/api/v1/deployments/{DEPLOYMENT}/predict"
-    _settled(lambda: customer.post_bytes(path, material.picture, material.picture_type))
+    _settled(lambda: customer.post_bytes(path, material.picture, material.picture_type), version["number"])
 
 
-def _settled(ask: Callable[[], Json]) -> Json:
-    """The answer, once the deployment has reached the prediction plane."""
+def _settled(ask: Callable[[], Json], number: int) -> Json:
+    """The version's answer, once the change of the deployment has reached the prediction plane."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
-            return ask()
+            answer = ask()
+            if answer["version"] == number:
+                return answer
         except Refused as refused:
-            if refused.status not in (404, 503) or time.monotonic() > deadline:
+            if refused.status not in (404, 503):
                 raise
+        if time.monotonic() > deadline:
+            raise Failed(f"The deployment {DEPLOYMENT} did not serve version {number} within {SETTLE_SECONDS:g} s.")
         time.sleep(0.1)
 
 

@@ -10,8 +10,6 @@ from aiaas_site.drawings import Picture
 SPLITS = ("train", "validation")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CONTENT_TYPES = {".png": "image/png", ".webp": "image/webp"}
-# A seed that no picture of the data set has.
-HELD_BACK_SEED = 1_000_000
 BATCH = 32
 MOST_STEPS = 60
 STEPS_IN_ALL = 300
@@ -59,9 +57,9 @@ def drawn(scratch: Path, *, train: int = drawings.TRAIN, validation: int = drawi
         archive=archive,
         train=train,
         validation=validation,
-        picture=drawings.draw("cat", seed=HELD_BACK_SEED),
+        picture=drawings.draw("cat", seed=drawings.HELD_BACK_SEED),
         picture_type="image/jpeg",
-        picture_described=f"a cat drawn from seed {HELD_BACK_SEED}, which neither split has",
+        picture_described=f"a cat drawn from seed {drawings.HELD_BACK_SEED}, which neither split has",
         truth="cat",
     )
 
@@ -84,6 +82,12 @@ def from_folder(folder: Path, scratch: Path) -> Material:
         picture_described=f"{relative}, held back from the upload, so that neither split has it",
         truth=relative.parts[1],
     )
+
+
+def check(folder: Path) -> None:
+    """Refuses a folder in another layout, before anything is started for it."""
+    for split in SPLITS:
+        _pictures(folder, split)
 
 
 def _pictures(folder: Path, split: str) -> list[Path]:

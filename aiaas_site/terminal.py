@@ -42,8 +42,8 @@ class Terminal:
             self._milestone = passed
             self._write(f"{_shown(label, share, text)}\n")
 
-    def glimpse(self, label: str, share: float, text: str = "") -> None:
-        """A progress that only somebody who watches wants to see."""
+    def glimpse(self, label: str, share: float | None, text: str = "") -> None:
+        """A progress that only somebody who watches wants to see; none where it cannot be told how far it is."""
         if not self._watched:
             return
         if label != self._label:
@@ -51,7 +51,7 @@ class Terminal:
             self._label = label
         line = _shown(label, share, text)
         self._write("\r" + line.ljust(len(self._open)))
-        self._open, self._finished = line, share >= 1
+        self._open, self._finished = line, share is not None and share >= 1
 
     def _close(self) -> None:
         """A finished progress stays, an unfinished one gives way to what comes next."""
@@ -64,5 +64,6 @@ class Terminal:
         self._stream.flush()
 
 
-def _shown(label: str, share: float, text: str) -> str:
-    return f"{INDENT}{label:<10} {min(1.0, max(0.0, share)):4.0%}  {text}".rstrip()
+def _shown(label: str, share: float | None, text: str) -> str:
+    percent = "  … " if share is None else f"{min(1.0, max(0.0, share)):4.0%}"
+    return f"{INDENT}{label:<10} {percent}  {text}".rstrip()

@@ -19,7 +19,7 @@ from tenants.errors import DeadlineExceeded, OverQuota, Refusal, Unavailable
 
 logger = logging.getLogger(__name__)
 
-Prepare = Callable[[tuple[bytes, ...]], Tensors]
+Prepare = Callable[[list["Work"]], Tensors]
 
 
 class Receipt(Protocol):
@@ -110,27 +110,44 @@ def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, best_rows
     """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone."""
     started = time.perf_counter_ns()
     try:
+        _run_ready([work for work in batch if work.error is None and work.inputs is not None], engine, best_rows)
         if prepare is not None:
-            _prepare_each(batch, prepare)
-        ready = [work for work in batch if work.error is None]
-        if ready:
-            _answer_each(ready, _run_rows(_joined(ready), engine, best_rows))
-            _share_compute(ready, (time.perf_counter_ns() - started) // 1000)
+            raw = [work for work in batch if work.error is None and work.raw]
+            inputs = prepare(raw)
+            _run_ready([work for work in raw if work.error is None], engine, best_rows, inputs)
+        _share_compute(batch, (time.perf_counter_ns() - started) // 1000)
     except Exception as error:
         logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(batch))
         for work in batch:
-            work.error = work.error or error
+            if work.answer is None:
+                work.error = work.error or error
 
 
-def _prepare_each(batch: list[Work], prepare: Prepare) -> None:
-    for work in batch:
-        if work.raw and work.error is None:
-            _guarded(work, lambda work: _prepare(work, prepare))
+def fill(works: list[Work], buffer: Tensor, prepare: Callable[[bytes, Tensor], None]) -> Tensor:
+    """Prepares the raw rows of all works into the buffer, one under the other, and gives the rows that are filled.
+
+    The rows of a work that has a bad one are taken back, and the work has its error.
+    """
+    filled = 0
+    for work in works:
+        end = filled
+        try:
+            for raw in work.raw:
+                prepare(raw, buffer[end])
+                end += 1
+        except Refusal as refusal:
+            work.error = refusal
+        except Exception as error:
+            logger.exception("a request failed alone in its batch")
+            work.error = error
+        else:
+            filled = end
+    return buffer[:filled]
 
 
-def _prepare(work: Work, prepare: Prepare) -> None:
-    work.inputs = prepare(work.raw)
-    work.raw = ()
+def _run_ready(ready: list[Work], engine: Engine, best_rows: int, inputs: Tensors | None = None) -> None:
+    if ready:
+        _answer_each(ready, _run_rows(inputs or _joined(ready), engine, best_rows))
 
 
 def _joined(ready: list[Work]) -> Tensors:
@@ -157,23 +174,17 @@ def _answer_each(ready: list[Work], outputs: Tensors) -> None:
     start = 0
     for work in ready:
         end = start + work.rows
-        own = {name: rows[start:end] for name, rows in outputs.items()}
-        _guarded(work, lambda work, own=own: setattr(work, "answer", work.render(own)))  # type: ignore[misc]
+        try:
+            work.answer = work.render({name: rows[start:end] for name, rows in outputs.items()})
+        except Exception as error:
+            logger.exception("an answer could not be written")
+            work.error = error
         start = end
 
 
-def _share_compute(ready: list[Work], microseconds: int) -> None:
+def _share_compute(batch: list[Work], microseconds: int) -> None:
     """Each request bears the batch's time by its rows."""
-    total = sum(work.rows for work in ready)
-    for work in ready:
+    answered = [work for work in batch if work.answer is not None]
+    total = sum(work.rows for work in answered)
+    for work in answered:
         work.compute_us = microseconds * work.rows // total
-
-
-def _guarded(work: Work, step: Callable[[Work], None]) -> None:
-    try:
-        step(work)
-    except Refusal as refusal:
-        work.error = refusal
-    except Exception as error:
-        logger.exception("a request failed alone in its batch")
-        work.error = error

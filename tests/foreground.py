@@ -1,12 +1,14 @@
 """`manage.py` as an operator runs it, on a `var` folder of its own with its own PostgreSQL."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,16 @@ import psutil
 from tests.live import ROOT
 
 MANAGE = ("manage.py",)
+
+
+@contextlib.contextmanager
+def var_folder() -> Iterator[Path]:
+    """A `var` folder for a PostgreSQL of its own.
+
+    Not under pytest's: for root, PostgreSQL runs as another user, whom each new session of pytest locks out there.
+    """
+    with tempfile.TemporaryDirectory(prefix="aiaas-") as folder:
+        yield Path(folder) / "var"
 
 
 def environment_of(var: Path, **settings: str) -> dict[str, str]:
@@ -58,8 +70,7 @@ class Foreground:
         return "\n".join(self.lines)
 
     def family(self) -> list[psutil.Process]:
-        """Every process of it once it serves, the embedded PostgreSQL included."""
-        assert self.url
+        """Every process of it by now, the embedded PostgreSQL included."""
         postmaster = psutil.Process(int((self.var / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]))
         return [*psutil.Process(self.process.pid).children(recursive=True), postmaster]
 

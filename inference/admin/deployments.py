@@ -6,10 +6,11 @@ from django.http import HttpRequest
 
 from inference import deployments
 from inference.models import Deployment
+from tenants.admin.base import ReadOnlyAdmin, actor
 
 
 @admin.register(Deployment)
-class DeploymentAdmin(admin.ModelAdmin[Deployment]):
+class DeploymentAdmin(ReadOnlyAdmin):
     """Read-only; a customer points a deployment, an operator may end it."""
 
     list_display = ("name", "tenant", "version", "created_at", "updated_at")
@@ -18,19 +19,12 @@ class DeploymentAdmin(admin.ModelAdmin[Deployment]):
     search_fields = ("name", "id", "tenant__name", "version__model__name")
     date_hierarchy = "updated_at"
     actions = ("delete_deployments",)
-    readonly_fields = ("id", "tenant", "name", "version", "created_at", "updated_at")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Deployment | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Deployment | None = None) -> bool:
-        return False
-
-    @admin.action(description="Delete the selected deployments (their versions stay)")
+    @admin.action(description="Delete the selected deployments (their versions stay)", permissions=["end"])
     def delete_deployments(self, request: HttpRequest, rows: QuerySet[Deployment]) -> None:
         for row in rows.select_related("tenant"):
-            deployments.delete(tenant=row.tenant, name=row.name, actor=f"operator:{request.user}")
+            deployments.delete(tenant=row.tenant, name=row.name, actor=actor(request))
         self.message_user(request, "The deployments no longer answer.", messages.SUCCESS)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("inference.delete_deployment")

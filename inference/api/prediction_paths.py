@@ -92,7 +92,7 @@ def _operation(
     operation: dict[str, Any] = {
         "operationId": operation_id,
         "summary": summary,
-        "tags": ["predictions"],
+        "tags": ["Predictions"],
         "security": [{"ApiKey": []}],
         "parameters": [NAME, TIMEOUT] if content else [NAME],
         "responses": {"200": ok} | refusals,

@@ -21,7 +21,8 @@ from django.conf import settings
 
 from inference.batching import HostRows, Work
 from inference.plane import gate
-from inference.plane.directory import DeploymentEntry, Directory, Feed, KeyEntry
+from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment
+from inference.plane.feed import Feed
 from inference.plane.gate import Disconnected, Headers, Limits, Receive, Scope, Send
 from inference.plane.leases import Leases, Spent
 from inference.plane.shipping import Shipper
@@ -149,7 +150,7 @@ class Plane:
         if rest.startswith(":"):
             raise NotFound(f"The method {rest[1:]!r} is not served here; this model answers :predict.")
         _expect(method, "GET")
-        _, deployment = self._find(headers, name)
+        _, deployment = await self._find(headers, name)
         tensorflow_serving.check_version(deployment.version, name=name, version=version, label=label)
         if rest == "/metadata":
             return _json(tensorflow_serving.metadata(deployment))
@@ -169,7 +170,7 @@ class Plane:
         deadline = gate.deadline(headers, self.limits, now=self._loop.time())
         try:
             async with asyncio.timeout_at(deadline):
-                key, deployment = self._find(headers, name)
+                key, deployment = await self._find(headers, name)
                 if version_wanted or label_wanted:
                     tensorflow_serving.check_version(
                         deployment.version, name=name, version=version_wanted, label=label_wanted
@@ -187,9 +188,14 @@ class Plane:
             raise DeadlineExceeded("The deadline passed before the answer was there.") from error
         return Answer(200, answer, [(b"content-type", call.content_type), *self._rate_headers(key)])
 
-    def _find(self, headers: Headers, name: str) -> tuple[KeyEntry, DeploymentEntry]:
-        """Who asks, and for what."""
+    async def _find(self, headers: Headers, name: str) -> tuple[KeyEntry, DeploymentEntry]:
+        """Who asks, and for what. A name that is not known may have been deployed this moment: asked for once more."""
         self.directory.check_fresh(time.monotonic())
+        key = gate.identify(headers, self.directory)
+        try:
+            return key, key.tenant.deployment(name)
+        except UnknownDeployment:
+            await self.feed.catch_up()
         key = gate.identify(headers, self.directory)
         return key, key.tenant.deployment(name)
 
@@ -226,7 +232,7 @@ class Plane:
                 await receipt.settled
             else:
                 self.engines.announce(version)
-                await _unless_disconnected(receipt.settled, receive)
+                await _settled(receipt, receive)
             assert work.answer is not None
             return work.answer
         except BaseException:
@@ -348,21 +354,19 @@ def _fail(works: list[Work], error: Exception) -> None:
         work.error = work.error or error
 
 
-async def _unless_disconnected(settled: "asyncio.Future[None]", receive: Receive) -> None:
+async def _settled(receipt: Receipt, receive: Receive) -> None:
     """Waits for the answer; a caller that leaves meanwhile is heard of."""
-    leaving = asyncio.ensure_future(_disconnect(receive))
+    leaving = asyncio.ensure_future(_disconnect(receipt, receive))
     try:
-        await asyncio.wait((settled, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await receipt.settled
     finally:
         leaving.cancel()
-    if not settled.done():
-        raise Disconnected
-    settled.result()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _disconnect(receipt: Receipt, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    receipt.settle(Disconnected())
 
 
 def _expect(method: str, wanted: str) -> None:

@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from inference import batching
 from inference.batching import HostRows, Queue, Work
-from inference.engines.base import Engine, Tensors, zeros
+from inference.engines.base import Engine, Tensor, Tensors, zeros
 from inference.engines.litert import LiteRT
 from inference.plane.directory import VersionEntry
 from modelhub import artifacts, recipes
@@ -54,18 +53,24 @@ class LoadedVersion:
         self.measured = measured
         self.queue = queue
         self.flushing = False
+        self._of_thread = threading.local()
 
     def run(self, batch: list[Work]) -> None:
         """Runs one batch, in the thread that calls."""
         prepare = self.prepare if self.served is not None else None
         batching.run(batch, engine=self.engine, prepare=prepare, best_rows=self.measured.best_rows)
 
-    def prepare(self, raw: tuple[bytes, ...]) -> Tensors:
-        """Rows as they came to the model's one input tensor."""
+    def prepare(self, works: list[Work]) -> Tensors:
+        """The raw rows of these works as the model's one input tensor, all in one buffer of the thread."""
         assert self.served is not None
-        rows = [self.served.prepare(one) for one in raw]
-        name = self.entry.signature.inputs[0].name
-        return {name: np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]}
+        spec = self.entry.signature.inputs[0]
+        rows = sum(work.rows for work in works)
+        buffer: Tensor | None = getattr(self._of_thread, "buffer", None)
+        if buffer is None or len(buffer) < rows:
+            buffer = zeros(spec.shape, spec.dtype, max(rows, self.measured.best_rows))
+            if rows <= self.measured.best_rows:
+                self._of_thread.buffer = buffer
+        return {spec.name: batching.fill(works, buffer, self.served.prepare)}
 
 
 class Versions:

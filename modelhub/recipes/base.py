@@ -100,8 +100,8 @@ class Served(Protocol):
         """The media types of raw input that `prepare` reads."""
         ...
 
-    def prepare(self, raw: bytes) -> Row:
-        """Raw input as it came to the model's input for one row (no batch dimension); the same code as at training."""
+    def prepare(self, raw: bytes, into: Row) -> None:
+        """Writes raw input as it came into the model's input for one row; the same code as at training."""
         ...
 
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class TenantSerializer(serializers.Serializer[Any]):
 
 
 class CallerSerializer(serializers.Serializer[Caller]):
-    kind = serializers.ChoiceField(choices=["key", "member"])
+    kind = serializers.CharField(help_text="`key` or `member`")
     id = serializers.CharField()
     name = serializers.CharField(help_text="name of the key, or what the member logs in with")
     role = serializers.ChoiceField(choices=Role.choices, allow_null=True, help_text="of a member; null for a key")
@@ -39,7 +39,7 @@ class MeView(TenantView):
 
     scopes = {"GET": ()}
 
-    @extend_schema(operation_id="me", tags=["account"], responses=openapi.answers(200, MeSerializer))
+    @extend_schema(operation_id="me", tags=["Account"], responses=openapi.answers(200, MeSerializer))
     def get(self, request: Request) -> Response:
         """The tenant and the caller that this key or session stands for; any scope will do."""
         self.query(StrictSerializer)

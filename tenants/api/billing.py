@@ -47,7 +47,7 @@ class InvoicesView(TenantView):
 
     @extend_schema(
         operation_id="list_invoices",
-        tags=["billing"],
+        tags=["Billing"],
         parameters=[PageQuery],
         responses=openapi.answers(200, openapi.page_of(InvoiceSerializer), 400),
     )
@@ -76,7 +76,7 @@ class InvoiceView(TenantView):
 
     scopes = {"GET": ("billing",)}
 
-    @extend_schema(operation_id="get_invoice", tags=["billing"], responses=openapi.answers(200, InvoiceSerializer, 404))
+    @extend_schema(operation_id="get_invoice", tags=["Billing"], responses=openapi.answers(200, InvoiceSerializer, 404))
     def get(self, request: Request, month: str) -> Response:
         """The invoice of a month (`2026-11`), by the prices that held on each of its days."""
         self.query(StrictSerializer)

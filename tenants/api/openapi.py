@@ -34,3 +34,12 @@ def page_of(row: type[serializers.BaseSerializer[Any]]) -> serializers.Serialize
             "results": row(many=True),
         },
     )
+
+
+def add_summaries(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A postprocessing hook of drf-spectacular: the first sentence of a description is its summary."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            first, _, _ = operation.get("description", "").replace("\n", " ").partition(". ")
+            operation.setdefault("summary", first.rstrip("."))
+    return result

@@ -98,7 +98,7 @@ class UsageView(TenantView):
 
     @extend_schema(
         operation_id="get_usage",
-        tags=["billing"],
+        tags=["Billing"],
         parameters=[UsageQuery],
         responses=openapi.answers(200, openapi.page_of(UsageRowSerializer), 400),
     )

@@ -12,15 +12,16 @@ import psutil
 import pytest
 
 from aiaas_site import embedded_database
-from tests.foreground import Foreground, gone, manage, until
+from tests.foreground import Foreground, gone, manage, until, var_folder
 
 Start = Callable[..., Foreground]
 
 
 @pytest.fixture(scope="module")
-def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def var() -> Iterator[Path]:
     """One `var` folder for all of these, as on an operator's machine; each begins and ends with nothing running."""
-    return tmp_path_factory.mktemp("up") / "var"
+    with var_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -36,11 +37,17 @@ def start(var: Path) -> Iterator[Start]:
         command.stop()
 
 
+def serving(command: Foreground) -> list[psutil.Process]:
+    """The processes of a site that answers."""
+    assert command.url
+    return command.family()
+
+
 def test_it_serves_until_ctrl_c_and_leaves_nothing_behind(start: Start, var: Path) -> None:
     command = start()
     for path in ("/healthz", "/api/docs/", "/admin/login/", "/api/schema/"):
         assert httpx.get(command.url + path).status_code == 200, path
-    family = command.family()
+    family = serving(command)
     assert len(family) >= 4, "server, trainer, caretaker, PostgreSQL"
     assert command.stop(signal.SIGINT) == 0
     assert command.lines[-1] == "Stopped."
@@ -60,7 +67,7 @@ def test_a_second_one_says_that_the_site_runs_already(start: Start, var: Path) -
 
 def test_sigterm_stops_it_as_well(start: Start) -> None:
     command = start()
-    family = command.family()
+    family = serving(command)
     assert command.stop(signal.SIGTERM) == 0
     assert all(gone(process) for process in family)
 
@@ -84,7 +91,7 @@ def test_a_port_that_is_none_is_refused(var: Path, port: str) -> None:
 def test_a_server_that_dies_is_started_again(start: Start) -> None:
     command = start()
     url = command.url
-    (server,) = [process for process in command.family() if "aiaas_site.server" in process.cmdline()]
+    (server,) = [process for process in serving(command) if "aiaas_site.server" in process.cmdline()]
     server.kill()
     command.line("The server was ended by SIGKILL; starting it again in 1 s.")
 
@@ -115,7 +122,7 @@ def test_a_setting_that_is_wrong_ends_it_before_anything_starts(start: Start) ->
 
 def test_no_process_stays_behind_when_it_is_killed(start: Start) -> None:
     command = start()
-    family = command.family()
+    family = serving(command)
     command.process.kill()
     until(lambda: all(gone(process) for process in family), 40)
 

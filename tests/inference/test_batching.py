@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import HostRows, Queue, Work, run
+from inference.batching import HostRows, Queue, Work, fill, run
 from inference.engines.base import Tensor, Tensors
 from tenants.errors import DeadlineExceeded, Invalid, OverQuota, Unavailable
 
@@ -91,17 +91,22 @@ def test_work_past_its_deadline_is_not_run() -> None:
 
 
 def test_one_bad_row_fails_alone() -> None:
-    def prepare(raw: tuple[bytes, ...]) -> dict[str, Tensor]:
-        if raw == (b"bad",):
+    def one(raw: bytes, into: Tensor) -> None:
+        if raw == b"bad":
             raise Invalid("no picture")
-        return {"x": np.array([[float(one)] for one in raw], dtype=np.float32)}
+        into[:] = float(raw)
+
+    def prepare(works: list[Work]) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((8, 1), np.float32), one)}
 
     works = [
-        Work(rows=1, deadline=1e12, render=lambda outputs: bytes([int(outputs["y"][0, 0])]), raw=(raw,))
-        for raw in (b"1", b"bad", b"3")
+        Work(rows=len(raw), deadline=1e12, render=lambda outputs: bytes(outputs["y"].ravel().astype(np.uint8)), raw=raw)
+        for raw in ((b"1",), (b"4", b"bad"), (b"3", b"5"))
     ]
-    run(works, engine=Doubling(), prepare=prepare, best_rows=8)
-    assert [one.answer for one in works] == [b"\x02", None, b"\x06"]
+    tensors = work(7)
+    run([*works, tensors], engine=Doubling(), prepare=prepare, best_rows=8)
+    assert [work.answer for work in works] == [b"\x02", None, b"\x06\x0a"]
+    assert tensors.answer == b"[14.0]"
     assert isinstance(works[1].error, Invalid)
 
 

@@ -324,3 +324,12 @@ def test_callers_that_leave_wedge_nobody(plane: PlaneSite) -> None:
     with plane.client() as client:
         answer = client.post("/api/v1/deployments/cats/predict", content=body, headers={"Content-Type": "image/jpeg"})
     assert answer.status_code == 200
+
+
+def test_what_was_just_deployed_answers_at_once(plane: PlaneSite) -> None:
+    with plane.client() as client:
+        for number in range(20):
+            name = f"quick-{number}"
+            made = client.post("/api/v1/deployments", json={"name": name, "model": "identity", "version": 1})
+            assert made.status_code == 201
+            assert client.post(f"/v1/models/{name}:predict", json=ROWS).status_code == 200

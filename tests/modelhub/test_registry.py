@@ -129,7 +129,7 @@ def test_a_version_never_changes(acme: Account, file: Path) -> None:
         ModelVersion.across_tenants.filter(pk=version.pk).update(metrics={"accuracy": 1.0})
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_numbers_have_no_gaps_however_many_publish_at_once(acme: Account, tmp_path: Path) -> None:
     def work(number: int) -> None:
         file = tmp_path / f"model-{number}"

@@ -17,6 +17,7 @@ from pytest_django.fixtures import Settings
 
 from modelhub import storage
 from modelhub.models import Blob, StorageAccrual
+from modelhub.storage import accrual
 from modelhub.storage.accrual import Change, byte_hours
 from tenants import scoping
 from tenants.models import Meter, Plan, Tenant, UsageHour
@@ -244,6 +245,14 @@ def test_a_second_accrual_of_the_same_time_adds_nothing(acme: Account) -> None:
     assert billed(acme.tenant) == {START: 1000}
 
 
+def test_an_accrual_that_was_overtaken_changes_nothing(acme: Account) -> None:
+    put(acme.tenant, b"x" * 1000)
+    storage.accrue(now=START + HOUR)
+    assert not accrual._accrue(tenant_id=acme.tenant.pk, since=START, now=START + 2 * HOUR)
+    storage.accrue(now=START + 3 * HOUR)
+    assert billed(acme.tenant) == {START + number * HOUR: 1000 for number in range(3)}
+
+
 def test_who_stores_nothing_is_billed_nothing(acme: Account) -> None:
     blob = put(acme.tenant, b"x" * 1000)
     erase(acme.tenant, blob.sha256, START)
@@ -268,6 +277,8 @@ def test_a_change_counts_from_where_the_ledger_stands(acme: Account) -> None:
     erase(acme.tenant, first.sha256, START + HOUR / 2)
     storage.accrue(now=START + 2 * HOUR)
     assert billed(acme.tenant) == {START: 1000, START + HOUR: 500}
+    with scoping.tenant(acme.tenant.pk):
+        assert Blob.objects.for_tenant(acme.tenant).get().stored_at == START + HOUR, "the rows say what was billed"
 
 
 steps = st.lists(

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from aiaas_site import demo, up
+from aiaas_site import demo, materials, up
 from aiaas_site.customer import Refused
 from aiaas_site.env import VAR_DIR
 from aiaas_site.journey import Failed
@@ -39,6 +39,8 @@ class Command(BaseCommand):
 
     def _walk(self, data: Path | None, port: int, terminal: Terminal) -> None:
         logs = VAR_DIR / "log"
+        if data is not None:
+            materials.check(data)
         try:
             with up.running(host="127.0.0.1", port=port, say=terminal.line, logs=logs, settings=demo.SETTINGS) as site:
                 terminal.line(f"The site runs at {site.url} while this lasts; its logs are in {logs}.")
