@@ -42,7 +42,9 @@ def fit(
     """
     steps = parameters["steps_per_epoch"] or math.ceil(len(train) / BATCH)
     step = training_step(model, recipe=recipe, parameters=parameters)
-    batches = iter(train.batches(shuffle_seed=parameters["seed"]).repeat().prefetch(2))
+    # As many as are used: an iterator that is dropped while it still fetches may take as long again to end.
+    in_all = steps * parameters["epochs"]
+    batches = iter(train.batches(shuffle_seed=parameters["seed"]).repeat().take(in_all).prefetch(2))
     history = []
     for epoch in range(1, parameters["epochs"] + 1):
         measured = run_epoch(step, batches, epoch=epoch, epochs=parameters["epochs"], steps=steps, report=report)
