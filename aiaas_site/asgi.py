@@ -4,7 +4,9 @@ Three applications, so that each plane can be scaled alone: `application` serves
 Django runs as WSGI in threads: on ASGI it serves a third of the requests, and reads a whole upload before its view.
 """
 
+import asyncio
 import json
+import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -17,6 +19,9 @@ from aiaas_site.wsgi import application as django_application  # it sets Django 
 # isort: split
 from a2wsgi import WSGIMiddleware
 from django.conf import settings
+from django.core.checks import Tags, run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from inference.plane.app import Plane, takes
 from tenants.api import problems
@@ -29,6 +34,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 UPLOAD_PATH = re.compile(r"/api/v1/datasets/[^/]+/content/?")
 CONTROL_THREADS = 8
+logger = logging.getLogger(__name__)
 
 
 class Door:
@@ -76,16 +82,31 @@ class Door:
         """Starts and stops the plane with the server."""
         await receive()
         try:
+            await asyncio.to_thread(_check_database)
             if self._plane is not None:
                 await self._plane.start()
-        except Exception as error:
+        except ImproperlyConfigured as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
-            raise
+            return
+        except Exception as error:
+            logger.exception("the server could not start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._plane is not None:
             await self._plane.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _check_database() -> None:
+    """Refuses to serve by a role that row-level security does not hold, or from tables without it."""
+    try:
+        serious = [found for found in run_checks(databases=["default"], tags=[Tags.database]) if found.is_serious()]
+    finally:
+        connection.close()
+    if serious:
+        raise ImproperlyConfigured("; ".join(f"{found.msg} {found.hint or ''}".strip() for found in serious))
 
 
 async def _refuse(refusal: Refusal, send: Send) -> None:

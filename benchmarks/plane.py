@@ -4,14 +4,17 @@ Authentication, quota and metering are on. The load generator runs on the same m
 Writes `benchmarks/results/plane.json`.
 """
 
+import contextlib
 import io
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +29,23 @@ from tests.live import LiveSite, free_port, live_site
 from tests.publishing import CNN, TINY, make_key, publish
 
 CONNECTIONS = (1, 16, 64)
-SECONDS = 4.0
+ROUNDS = 5
+SECONDS = 1.0
+WARM_UP = 0.3
 BATCH = 8
 RESULTS = Path(__file__).parent / "results"
 TINY_BODY = b'{"instances":[[1.0,2.0,3.0,4.0]]}'
+
+Bare = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What the plane did, and what the bare engine loop and the bare server did beside it, per second."""
+
+    found: Load
+    limit: float
+    server: float
 
 
 def main() -> None:
@@ -37,19 +53,16 @@ def main() -> None:
         files = models.made(Path(var) / "models", "tiny.tflite", "cnn.int8.tflite")
         picture = _picture()
         bare = {"tiny-json": _bare_tiny(files["tiny.tflite"]), "cnn-jpeg": _bare_cnn(files["cnn.int8.tflite"], picture)}
-        server = _bare_server()
-        print(f"bare engine loop, all cores: tiny, batch 1 {bare['tiny-json']:,.0f}/s; "
-              f"seed CNN int8 with JPEG decoding, batch {BATCH} {bare['cnn-jpeg']:,.0f}/s")  # fmt: skip
-        with live_site(Path(var)) as site:
-            rows = _through_http(site, files, picture, bare, server)
+        with live_site(Path(var)) as site, _bare_server() as bare_port:
+            rows = _measured(bare, bare_port, site.port, _opened(site, files, picture))
+    _print(rows)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "plane.json").write_text(json.dumps(rows, indent=1))
     print(f"written to {(RESULTS / 'plane.json').relative_to(Path.cwd())}")
 
 
-def _through_http(
-    site: LiveSite, files: dict[str, Path], picture: bytes, bare: dict[str, float], server: dict[int, Load]
-) -> list[dict[str, Any]]:
+def _opened(site: LiveSite, files: dict[str, Path], picture: bytes) -> dict[str, bytes]:
+    """Starts the server with both models deployed; gives the request of each kind of work."""
     site.manage("create_tenant", "bench")
     publish(site, tenant="bench", model="tiny", path=files["tiny.tflite"], deployment="tiny", **TINY)
     publish(site, tenant="bench", model="cats", path=files["cnn.int8.tflite"], deployment="cats", **CNN)
@@ -59,34 +72,51 @@ def _through_http(
     process = site.start_server()
     print(f"server start {time.perf_counter() - started:.2f} s, "
           f"{psutil.Process(process.pid).memory_info().rss / 1e6:.0f} MB when it answers")  # fmt: skip
-    work = {
+    _wait_until_answering(site, key)
+    return {
         "tiny-json": load.request("/v1/models/tiny:predict", key, TINY_BODY, "application/json"),
         "cnn-jpeg": load.request("/api/v1/deployments/cats/predict", key, picture, "image/jpeg"),
     }
-    _wait_until_answering(site, key)
+
+
+def _measured(bare: dict[str, Bare], bare_port: int, port: int, requests: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Everything in turn, several rounds, because a machine's speed drifts; the median of each figure and ratio."""
+    rounds: dict[tuple[str, int], list[Round]] = {}
+    for number in range(ROUNDS):
+        print(f"round {number + 1} of {ROUNDS} …", flush=True)
+        for work, request in requests.items():
+            limit = bare[work]()
+            for connections in CONNECTIONS:
+                server = load.run(bare_port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
+                found = load.run(port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
+                rounds.setdefault((work, connections), []).append(Round(found, limit, server.per_second))
+    return [_row(work, connections, found) for (work, connections), found in rounds.items()]
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
     print(f"\n{'work':10} {'conn.':>5} {'per second':>11} {'p50 ms':>8} {'p99 ms':>8} {'errors':>7} "
-          f"{'of bare engine':>15} {'of bare server':>15}")  # fmt: skip
-    rows = []
-    for name, prepared in work.items():
-        for connections in CONNECTIONS:
-            found = load.run(site.port, [prepared], connections=connections, seconds=SECONDS)
-            rows.append(_row(name, found, bare[name], server[connections]))
-            limit = f"{found.per_second / server[connections].per_second:15.0%}" if name == "tiny-json" else ""
-            print(f"{name:10} {connections:5} {found.per_second:11,.0f} {found.p50_ms:8.2f} {found.p99_ms:8.2f} "
-                  f"{found.errors:7} {found.per_second / bare[name]:15.1%} {limit}")  # fmt: skip
-    return rows
+          f"{'bare engine/s':>14} {'ratio':>6} {'bare server/s':>14} {'ratio':>6}")  # fmt: skip
+    for row in rows:
+        print(f"{row['work']:10} {row['connections']:5} {row['per_second']:11,.0f} {row['p50_ms']:8.2f} "
+              f"{row['p99_ms']:8.2f} {row['errors']:7} {row['limit_per_second']:14,.0f} {row['of_limit']:6.1%} "
+              f"{row['bare_server_per_second']:14,.0f} {row['of_bare_server']:6.1%}")  # fmt: skip
 
 
-def _row(work: str, found: Load, bare: float, server: Load) -> dict[str, Any]:
+def _row(work: str, connections: int, rounds: list[Round]) -> dict[str, Any]:
+    def median(figure: Callable[[Round], float], digits: int) -> float:
+        return round(statistics.median(figure(one) for one in rounds), digits)
+
     return {
         "work": work,
-        "connections": found.connections,
-        "per_second": round(found.per_second, 1),
-        "p50_ms": round(found.p50_ms, 3),
-        "p99_ms": round(found.p99_ms, 3),
-        "errors": found.errors,
-        "limit_per_second": round(bare, 1),
-        "bare_server_per_second": round(server.per_second, 1),
+        "connections": connections,
+        "per_second": median(lambda r: r.found.per_second, 1),
+        "p50_ms": median(lambda r: r.found.p50_ms, 3),
+        "p99_ms": median(lambda r: r.found.p99_ms, 3),
+        "errors": sum(one.found.errors for one in rounds),
+        "limit_per_second": median(lambda r: r.limit, 1),
+        "of_limit": median(lambda r: r.found.per_second / r.limit, 4),
+        "bare_server_per_second": median(lambda r: r.server, 1),
+        "of_bare_server": median(lambda r: r.found.per_second / r.server, 4),
     }
 
 
@@ -118,7 +148,8 @@ def _picture() -> bytes:
     return buffer.getvalue()
 
 
-def _bare_tiny(path: Path) -> float:
+def _bare_tiny(path: Path) -> Bare:
+    """The engine alone, one row at a time, on one core."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
@@ -132,11 +163,11 @@ def _bare_tiny(path: Path) -> float:
         interpreter.get_tensor(out)
         return 1
 
-    return _per_second([step])
+    return lambda: _per_second([step])
 
 
-def _bare_cnn(path: Path, picture: bytes) -> float:
-    """Decode and run, as a script would, one loop for each core."""
+def _bare_cnn(path: Path, picture: bytes) -> Bare:
+    """Decode and run batches of 8, as a script would, one loop for each core."""
     from ai_edge_litert.interpreter import Interpreter
 
     from modelhub import pictures
@@ -159,7 +190,8 @@ def _bare_cnn(path: Path, picture: bytes) -> float:
 
         return step
 
-    return _per_second([make() for _ in range(psutil.cpu_count() or 1)])
+    steps = [make() for _ in range(psutil.cpu_count() or 1)]
+    return lambda: _per_second(steps)
 
 
 def _per_second(steps: list[Callable[[], int]]) -> float:
@@ -180,31 +212,20 @@ def _per_second(steps: list[Callable[[], int]]) -> float:
     return sum(counts) / (time.perf_counter() - begun)
 
 
-def _bare_server() -> dict[int, Load]:
-    """The same server and load generator with an application that does nothing."""
+@contextlib.contextmanager
+def _bare_server() -> Iterator[int]:
+    """The same server with an application that does nothing: its port."""
     port = free_port()
-    options = [
-        "--loop",
-        "uvloop",
-        "--http",
-        "httptools",
-        "--no-access-log",
-        "--log-level",
-        "warning",
-        "--lifespan",
-        "off",
-    ]
+    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", "benchmarks.bare_asgi:application", "--port", str(port), *options]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*command, "--lifespan", "off"])
     try:
         for _ in range(100):
-            try:
+            with contextlib.suppress(httpx.TransportError):
                 httpx.get(f"http://127.0.0.1:{port}/")
                 break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        request = load.request("/", "key", TINY_BODY, "application/json")
-        return {n: load.run(port, [request], connections=n, seconds=SECONDS / 2) for n in CONNECTIONS}
+            time.sleep(0.1)
+        yield port
     finally:
         process.terminate()
         process.wait(10)

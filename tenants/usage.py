@@ -89,7 +89,10 @@ def take_segment(*, segment_id: str, producer: str, data: bytes, watermark: date
     rows, good = _rows(data)
     if good < len(data):
         logger.warning("segment %s: %d of its %d bytes are whole frames", segment_id, good, len(data))
-    totals = _totals(rows)
+    try:
+        totals = _totals(rows)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise NotAnEvent(f"a frame holds JSON that is no event: {error}") from error
     with scoping.operator():
         return _take(segment_id, producer, hashlib.sha256(data).hexdigest(), totals, watermark)
 

@@ -4,10 +4,12 @@ import logging
 import os
 import queue
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, connection
 from django.utils import timezone
 
 from inference.plane import spool
@@ -16,6 +18,7 @@ from tenants import usage
 
 ADOPT_SECONDS = 10.0
 RETRY_SECONDS = 1.0
+REJECTED = ".rejected"
 logger = logging.getLogger(__name__)
 
 
@@ -73,17 +76,20 @@ class Shipper:
 
     def _ship(self) -> None:
         while self._unshipped:
-            segment = self._unshipped[0]
-            if not self._attempt(lambda: ship(segment, producer=self._producer)):  # noqa: B023 (called at once)
+            if not self._attempt(partial(ship, self._unshipped[0], producer=self._producer)):
                 return
             self._unshipped.pop(0)
 
-    def _attempt(self, step: object) -> bool:
-        assert callable(step)
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        """Whether it was done; what could not be done is tried again later, whatever was wrong."""
         try:
             step()
         except (DatabaseError, InterfaceError, OSError) as error:
             logger.warning("usage waits on disk and is shipped later: %s", str(error).strip())
+            connection.close()
+            return False
+        except Exception:
+            logger.exception("usage waits on disk and is shipped later")
             connection.close()
             return False
         return True
@@ -91,13 +97,7 @@ class Shipper:
 
 def ship(segment: Segment, *, producer: str) -> None:
     """Puts one segment into the ledger, where a second time changes nothing, and removes its file."""
-    usage.take_segment(
-        segment_id=segment.id,
-        producer=producer,
-        data=segment.path.read_bytes(),
-        watermark=datetime.fromtimestamp(segment.complete_before, UTC),
-    )
-    segment.path.unlink()
+    _take(segment.path, producer, datetime.fromtimestamp(segment.complete_before, UTC))
 
 
 def adopt_dead(root: Path) -> int:
@@ -119,14 +119,20 @@ def _adopt(folder: Path) -> None:
     """The end of a segment that is no whole frame belongs to an answer that was never sent."""
     producer = folder.name
     for path in spool.segments_of(folder):
-        data = path.read_bytes()
-        _, good = usage.decode(data)
-        if good < len(data):
-            logger.warning("%s: the last %d bytes are torn and left out", path.name, len(data) - good)
-        if good:
-            usage.take_segment(segment_id=path.stem, producer=producer, data=data[:good], watermark=None)
-        path.unlink()
+        _take(path, producer, None)
     usage.close_producer(producer=producer, now=timezone.now())
     (folder / LOCK).unlink()
-    folder.rmdir()
+    if not any(folder.iterdir()):  # else a rejected segment waits for the operator
+        folder.rmdir()
     logger.info("adopted the usage of %s, whose process had died", producer)
+
+
+def _take(path: Path, producer: str, watermark: datetime | None) -> None:
+    """Into the ledger, and off the disk. One that the ledger can never take is put aside, so that others go on."""
+    try:
+        usage.take_segment(segment_id=path.stem, producer=producer, data=path.read_bytes(), watermark=watermark)
+    except (ValueError, IntegrityError):
+        logger.exception("%s cannot be taken into the ledger and is put aside: an operator must look at it", path)
+        path.rename(path.with_suffix(REJECTED))
+    else:
+        path.unlink()

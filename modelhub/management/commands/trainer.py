@@ -13,4 +13,5 @@ class Command(BaseCommand):
     help = "Takes training jobs from the queue, one at a time, and tells the ledger of stored bytes."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self.check(databases=["default"])
         Trainer().run_forever()
