@@ -49,9 +49,9 @@ class BlobAdmin(ReadOnlyAdmin):
 
 @admin.register(BlobUse)
 class BlobUseAdmin(ReadOnlyAdmin):
-    list_display = ["blob", "dataset", "tenant"]
-    list_select_related = ["tenant", "blob", "dataset"]
-    search_fields = ["=blob__sha256", "dataset__name", "=dataset__id", "tenant__name"]
+    list_display = ["sha256", "dataset", "tenant"]
+    list_select_related = ["tenant", "dataset"]
+    search_fields = ["=sha256", "dataset__name", "=dataset__id", "tenant__name"]
     ordering = ["-id"]
 
 
