@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from modelhub import datasets
-from modelhub.models import Blob, Dataset
+from modelhub.models import Blob, BlobUse, Dataset, StorageAccrual
 from tenants.admin.base import ReadOnlyAdmin, actor
 from tenants.errors import Refusal
 
@@ -45,3 +45,20 @@ class BlobAdmin(ReadOnlyAdmin):
     list_select_related = ["tenant"]
     search_fields = ["=sha256", "tenant__name"]
     ordering = ["-id"]
+
+
+@admin.register(BlobUse)
+class BlobUseAdmin(ReadOnlyAdmin):
+    list_display = ["sha256", "dataset", "tenant"]
+    list_select_related = ["tenant", "dataset"]
+    search_fields = ["=sha256", "dataset__name", "=dataset__id", "tenant__name"]
+    ordering = ["-id"]
+
+
+@admin.register(StorageAccrual)
+class StorageAccrualAdmin(ReadOnlyAdmin):
+    list_display = ["tenant", "until"]
+    list_filter = ["until"]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name"]
+    ordering = ["tenant"]

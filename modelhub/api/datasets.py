@@ -238,7 +238,7 @@ class DatasetSealView(TenantView):
         tags=TAGS,
         parameters=[openapi.IDEMPOTENCY_KEY],
         request=None,
-        responses=openapi.answers(200, DatasetSerializer, 404, 409),
+        responses=openapi.answers(200, DatasetSerializer, 400, 404, 409),
     )
     @idempotent
     def post(self, request: Request, dataset_id: str) -> Response:

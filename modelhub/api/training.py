@@ -232,7 +232,7 @@ class TrainingJobCancelView(TenantView):
         tags=TAGS,
         parameters=[openapi.IDEMPOTENCY_KEY],
         request=None,
-        responses=openapi.answers(200, TrainingJobSerializer, 404, 409) | {202: TrainingJobSerializer},
+        responses=openapi.answers(200, TrainingJobSerializer, 400, 404, 409) | {202: TrainingJobSerializer},
     )
     @idempotent
     def post(self, request: Request, job_id: str) -> Response:
