@@ -35,17 +35,23 @@ def ensure_started() -> PostgresServer | None:
     if not wanted():
         return None
     server = ensure_started_server()
-    _create_role_and_database(server)
     os.environ["DATABASE_URL"] = url(server)
     return server
 
 
 def ensure_started_server() -> PostgresServer:
-    """The embedded server, started if it was not: for those who need it beside or without the site's database."""
+    """The embedded server with the application's role, started if it was not: for those who bring a database along."""
+    if FOLDER in PostgresServer._instances:
+        return get_server(FOLDER)
+    server = _started_server()
+    _create_role_and_database(server)
+    return server
+
+
+def _started_server() -> PostgresServer:
     VAR_DIR.mkdir(parents=True, exist_ok=True)
-    if FOLDER not in PostgresServer._instances:
-        with PostgresServer._lock:
-            _forget_the_dead()
+    with PostgresServer._lock:
+        _forget_the_dead()
     return get_server(FOLDER)
 
 
@@ -54,7 +60,7 @@ def stop_if_unused() -> None:
     with contextlib.suppress(AssertionError):  # a postmaster.pid that is being written
         found = PostmasterInfo.read_from_pgdata(FOLDER)
         if found is not None and found.is_running():
-            ensure_started_server()  # and leaves it at this process's end, as its last user
+            _started_server()  # and leaves it at this process's end, as its last user
 
 
 def _forget_the_dead() -> None:
