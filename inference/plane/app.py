@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 from django.conf import settings
@@ -110,7 +109,7 @@ class Plane:
         path: str = scope["path"]
         headers: Headers = dict(scope["headers"])
         request_id = new_request_id()
-        protocol: WireProtocol = TENSORFLOW_SERVING if path.startswith(TENSORFLOW_PREFIX) else Native("")
+        protocol: WireProtocol = TENSORFLOW_SERVING if _is_tensorflows(path) else Native("")
         try:
             if protocol is TENSORFLOW_SERVING:
                 answer = await self._tensorflow_serving(scope["method"], path, headers, receive, request_id)
@@ -134,13 +133,12 @@ class Plane:
         if found is None:
             raise NotFound(f"There is nothing at {path}.")
         _expect(method, "POST")
-        name = unquote(found["name"])
-        return await self._predict(Native(name), name, headers, receive, request_id)
+        return await self._predict(Native(found["name"]), found["name"], headers, receive, request_id)
 
     async def _tensorflow_serving(
         self, method: str, path: str, headers: Headers, receive: Receive, request_id: str
     ) -> Answer:
-        found = tensorflow_serving.PATH.fullmatch(unquote(path))
+        found = tensorflow_serving.PATH.fullmatch(path)
         if found is None:
             raise NotFound(f"There is nothing at {path}.")
         name, version, label, rest = found["name"], found["version"] or "", found["label"] or "", found["rest"].lower()
@@ -331,7 +329,12 @@ class Receipt:
 
 def takes(path: str) -> bool:
     """Whether a path is the plane's; everything else is Django's."""
-    return path.startswith(TENSORFLOW_PREFIX) or NATIVE_PATH.fullmatch(path) is not None
+    return _is_tensorflows(path) or NATIVE_PATH.fullmatch(path) is not None
+
+
+def _is_tensorflows(path: str) -> bool:
+    """Whether a path is TensorFlow Serving's, which takes no heed of case."""
+    return path[: len(TENSORFLOW_PREFIX)].lower() == TENSORFLOW_PREFIX
 
 
 def new_request_id() -> str:

@@ -21,8 +21,6 @@ class PredictRequest:
     id: str
     content_type: str
     body: bytes
-    version_wanted: str = ""
-    label_wanted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

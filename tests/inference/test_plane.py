@@ -44,10 +44,7 @@ def test_rows_and_columns_through_tensorflow_servings_protocol(plane: PlaneSite)
 
 def test_paths_are_case_insensitive_and_may_be_percent_encoded(plane: PlaneSite) -> None:
     with plane.client() as client:
-        for path in (
-            "/V1/models/identity:PREDICT".lower().replace("predict", "PREDICT"),
-            "/v1/models/identity%3Apredict",
-        ):
+        for path in ("/V1/MODELS/identity:PREDICT", "/v1/models/identity%3Apredict"):
             assert client.post(path, json=ROWS).status_code == 200
         assert client.post("/v1/models/identity/versions/1:predict", json=ROWS).status_code == 200
 
