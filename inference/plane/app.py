@@ -10,6 +10,7 @@ import os
 import random
 import re
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,9 +167,9 @@ class Plane:
     ) -> Answer:
         admitted_ms = time.time_ns() // 1_000_000
         deadline = gate.deadline(headers, self.limits, now=self._loop.time())
+        key, deployment = await self._find(headers, name)
         try:
             async with asyncio.timeout_at(deadline):
-                key, deployment = await self._find(headers, name)
                 if version_wanted or label_wanted:
                     tensorflow_serving.check_version(
                         deployment.version, name=name, version=version_wanted, label=label_wanted
@@ -182,8 +183,11 @@ class Plane:
                 receipt = Receipt(request_id, admitted_ms, key, deployment, len(body), self._loop.create_future())
                 work = Work(call.rows, deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=receipt)
                 answer = await self._run(version, work, receipt, spent, receive)
-        except TimeoutError as error:
-            raise DeadlineExceeded("The deadline passed before the answer was there.") from error
+        except TimeoutError:
+            late = DeadlineExceeded("The deadline passed before the answer was there.")
+            return _refused(late, protocol, self._rate_headers(key))
+        except Refusal as refusal:
+            return _refused(refusal, protocol, self._rate_headers(key))
         return Answer(200, answer, [(b"content-type", call.content_type), *self._rate_headers(key)])
 
     async def _find(self, headers: Headers, name: str) -> tuple[KeyEntry, DeploymentEntry]:
@@ -381,10 +385,10 @@ def _json(document: dict[str, Any]) -> Answer:
     return Answer(200, orjson.dumps(document), [(b"content-type", b"application/json")])
 
 
-def _refused(refusal: Refusal, protocol: WireProtocol) -> Answer:
+def _refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
     body, content_type = protocol.render_error(refusal)
     headers = [(name.lower().encode(), value.encode()) for name, value in problems.headers(refusal).items()]
-    return Answer(refusal.status, body, [(b"content-type", content_type), *headers])
+    return Answer(refusal.status, body, [(b"content-type", content_type), *headers, *more])
 
 
 class Fault(Refusal):

@@ -117,10 +117,10 @@ class Spool:
 
     def rotate(self) -> None:
         """Closes the current segment, if it holds anything, and hands it on to be shipped."""
-        if self._file < 0 or not self._size:
+        if self._file < 0 or not self._size or self._failed:
             return
         if self._durable:
-            os.fdatasync(self._file)
+            self._sync_or_stop()
         opened = self._path(OPEN)
         closed = opened.rename(opened.with_suffix(CLOSED))
         os.close(self._file)
@@ -128,12 +128,20 @@ class Spool:
         complete_before = time.time() - self._in_flight_seconds
         self._closed(Segment(id=closed.stem, path=closed, complete_before=complete_before))
 
+    def _sync_or_stop(self) -> None:
+        """A sync that failed is not tried again: a second one may succeed though the data is lost."""
+        try:
+            os.fdatasync(self._file)
+        except OSError:
+            self._failed = True
+            raise
+
     def rotate_if_possible(self) -> None:
         """Closes the current segment; one that cannot be closed stays the current one."""
         try:
             self.rotate()
         except OSError as error:
-            logger.error("a segment could not be closed and is tried again: %s", error)
+            logger.error("a segment could not be closed: %s", error)
 
     def release(self) -> None:
         """Gives up the folder: gone if everything was shipped, else left to whoever adopts it."""

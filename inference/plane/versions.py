@@ -35,6 +35,10 @@ class Measured:
     seconds: dict[int, float]
     best_rows: int
 
+    def __str__(self) -> str:
+        times = ", ".join(f"{rows}: {seconds * 1e3:.3f} ms" for rows, seconds in self.seconds.items())
+        return f"best batch {self.best_rows} on one thread ({times})"
+
     @property
     def inline(self) -> bool:
         """Whether its batches are cheaper than a thread hop."""
@@ -131,6 +135,7 @@ class Versions:
         queue = Queue(best_rows=measured.best_rows, limit=self._queue_limit, host=self._host)
         loaded = self._loaded[entry.id] = LoadedVersion(entry, engine, served, measured, queue)
         self._failed.pop(entry.id, None)
+        logger.info("%s of %s is loaded: %s", entry.label, entry.tenant_id, measured)
         return loaded
 
 

@@ -65,6 +65,7 @@ def test_exactly_the_limit_passes_and_the_bucket_says_so(plane: PlaneSite, small
     assert answer.status_code == 429
     assert passed == LIMIT - LIMIT % 3
     assert int(answer.headers["retry-after"]) > 0
+    assert f'"month";r={LIMIT % 3};t=' in answer.headers["ratelimit"]
     assert f"{LIMIT} predictions a month" in answer.json()["error"]
     assert f"{LIMIT % 3} are left" in answer.json()["error"]
     assert ask(1).status_code == 200

@@ -89,6 +89,24 @@ def test_after_a_failed_sync_nothing_more_is_acknowledged(
         spooled.append(frame(payload(2)))
 
 
+def test_a_sync_that_failed_at_the_end_of_a_segment_is_not_tried_again(
+    tmp_path: Path, closed: list[Segment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled = make(tmp_path, closed, durable=True)
+    spooled.append(frame(payload(1)))
+
+    def fails(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fails)
+        spooled.rotate_if_possible()
+    spooled.rotate_if_possible()
+    assert closed == []
+    with pytest.raises(SpoolFailed):
+        spooled.append(frame(payload(2)))
+
+
 def test_a_living_producer_is_not_adopted(tmp_path: Path, closed: list[Segment]) -> None:
     spooled = make(tmp_path, closed)
     assert spool.adopt(spooled.folder) is None
