@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,15 @@ from inference.engines.base import Engine, Tensor, Tensors
 from tenants.errors import DeadlineExceeded, OverQuota, Refusal, Unavailable
 
 logger = logging.getLogger(__name__)
+
+
+class Reply(NamedTuple):
+    """The body of an answer and what its headers say of it."""
+
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
 
 Prepare = Callable[[list["Work"]], Tensors]
 
@@ -39,12 +48,12 @@ class Work:
 
     rows: int
     deadline: float
-    render: Callable[[Tensors], bytes]
+    render: Callable[[Tensors], Reply]
     inputs: Tensors | None = None
     raw: tuple[bytes, ...] = ()
     receipt: "Receipt | None" = None
     abandoned: bool = False
-    answer: bytes | None = None
+    answer: Reply | None = None
     error: Exception | None = None
     compute_us: int = 0
 

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
-from inference.batching import HostRows, Work
+from inference.batching import HostRows, Reply, Work
 from inference.plane import gate
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment
 from inference.plane.feed import Feed
@@ -188,7 +188,9 @@ class Plane:
             return _refused(late, protocol, self._rate_headers(key))
         except Refusal as refusal:
             return _refused(refusal, protocol, self._rate_headers(key))
-        return Answer(200, answer, [(b"content-type", call.content_type), *self._rate_headers(key)])
+        return Answer(
+            200, answer.body, [(b"content-type", answer.content_type), *answer.headers, *self._rate_headers(key)]
+        )
 
     async def _find(self, headers: Headers, name: str) -> tuple[KeyEntry, DeploymentEntry]:
         """Who asks, and for what. A name that is not known may have been deployed this moment: asked for once more."""
@@ -221,7 +223,7 @@ class Plane:
 
     async def _run(
         self, version: LoadedVersion, work: Work, receipt: "Receipt", spent: Spent, receive: Receive
-    ) -> bytes:
+    ) -> Reply:
         """Queues the work and waits until its answer is there and recorded."""
         try:
             version.queue.put(work)

@@ -1,37 +1,45 @@
 """What a protocol does: parse a request into rows, render what comes out, render an error. Nothing else."""
 
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 
+from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.versions import LoadedVersion
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMedia
 
 
-@dataclass(frozen=True, slots=True)
-class PredictRequest:
-    """A prediction request as it came."""
+class PredictRequest(NamedTuple):
+    """A prediction request as it came, its body without its content encoding.
+
+    `verb` is what its path asks for: predict, classify, regress or infer.
+    """
 
     id: str
     content_type: str
     body: bytes
+    deployment: str = ""
+    verb: str = "predict"
+    headers: Mapping[bytes, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The rows that a request asks about: tensors, or raw rows that the engine's thread prepares."""
+class Call(NamedTuple):
+    """The rows that a request asks about: tensors, or raw rows that the engine's thread prepares.
+
+    `render` writes the answer; `timeout` in seconds and `priority` are what the protocol itself says of them.
+    """
 
     rows: int
-    render: Callable[[Tensors], bytes]
+    render: Callable[[Tensors], Reply]
     inputs: Tensors | None = None
     raw: tuple[bytes, ...] = ()
-    content_type: bytes = b"application/json"
+    timeout: float | None = None
+    priority: int = 0
 
 
 class WireProtocol(Protocol):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from inference.batching import Reply
 from inference.engines.base import Tensors
 from inference.plane.versions import LoadedVersion
 from inference.protocols import tensorflow_serving
@@ -45,7 +46,7 @@ class Native:
     def _renderer(self, request: PredictRequest, version: LoadedVersion, served: Served, *, many: bool) -> Any:
         entry = version.entry
 
-        def render(outputs: Tensors) -> bytes:
+        def render(outputs: Tensors) -> Reply:
             rows = len(next(iter(outputs.values())))
             answers = [served.answer({name: tensor[i] for name, tensor in outputs.items()}) for i in range(rows)]
             about = {
@@ -55,7 +56,7 @@ class Native:
                 "version": entry.number,
                 "usage": {"predictions": rows, "input_bytes": len(request.body)},
             }
-            return orjson.dumps(({"predictions": answers} if many else answers[0]) | about, default=_plain)
+            return Reply(orjson.dumps(({"predictions": answers} if many else answers[0]) | about, default=_plain))
 
         return render
 

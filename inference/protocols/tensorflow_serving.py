@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
 from inference.plane.versions import LoadedVersion
@@ -153,22 +154,22 @@ def _columns(inputs: Any, specs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
     return {spec.name: as_tensor(inputs[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
 
 
-def _render_rows(outputs: Tensors) -> bytes:
+def _render_rows(outputs: Tensors) -> Reply:
     if len(outputs) == 1:
-        return b'{"predictions":' + dump_rows(next(iter(outputs.values()))) + b"}"
+        return Reply(b'{"predictions":' + dump_rows(next(iter(outputs.values()))) + b"}")
     count = len(next(iter(outputs.values())))
     rows = (
         b"{" + b",".join(orjson.dumps(name) + b":" + dump_rows(np.asarray(t[i])) for name, t in outputs.items()) + b"}"
         for i in range(count)
     )
-    return b'{"predictions":[' + b",".join(rows) + b"]}"
+    return Reply(b'{"predictions":[' + b",".join(rows) + b"]}")
 
 
-def _render_columns(outputs: Tensors) -> bytes:
+def _render_columns(outputs: Tensors) -> Reply:
     if len(outputs) == 1:
-        return b'{"outputs":' + dump_rows(next(iter(outputs.values()))) + b"}"
+        return Reply(b'{"outputs":' + dump_rows(next(iter(outputs.values()))) + b"}")
     columns = b",".join(orjson.dumps(name) + b":" + dump_rows(tensor) for name, tensor in outputs.items())
-    return b'{"outputs":{' + columns + b"}}"
+    return Reply(b'{"outputs":{' + columns + b"}}")
 
 
 def _is_b64(value: Any) -> bool:

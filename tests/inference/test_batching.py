@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import HostRows, Queue, Work, fill, run
+from inference.batching import HostRows, Queue, Reply, Work, fill, run
 from inference.engines.base import Tensor, Tensors
 from tenants.errors import DeadlineExceeded, Invalid, OverQuota, Unavailable
 
@@ -27,8 +27,8 @@ class Doubling:
 
 
 def work(*values: float, deadline: float | None = None) -> Work:
-    def render(outputs: Mapping[str, Tensor]) -> bytes:
-        return repr(outputs["y"].ravel().tolist()).encode()
+    def render(outputs: Mapping[str, Tensor]) -> Reply:
+        return Reply(repr(outputs["y"].ravel().tolist()).encode())
 
     inputs = {"x": np.array(values, dtype=np.float32).reshape(-1, 1)}
     return Work(rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs)
@@ -47,7 +47,8 @@ def test_every_request_gets_the_answer_to_its_own_rows(requests: list[list[float
     while batch := lane.take(time.monotonic()):
         run(batch, engine=engine, prepare=None, best_rows=best)
     for one, rows in zip(works, requests, strict=True):
-        assert one.answer == repr([float(np.float32(value) * 2) for value in rows]).encode()
+        assert one.answer is not None
+        assert one.answer.body == repr([float(np.float32(value) * 2) for value in rows]).encode()
     assert max(engine.batches, default=0) <= best
     assert lane.rows == lane.host.queued == 0
 
@@ -100,13 +101,18 @@ def test_one_bad_row_fails_alone() -> None:
         return {"x": fill(works, np.empty((8, 1), np.float32), one)}
 
     works = [
-        Work(rows=len(raw), deadline=1e12, render=lambda outputs: bytes(outputs["y"].ravel().astype(np.uint8)), raw=raw)
+        Work(
+            rows=len(raw),
+            deadline=1e12,
+            render=lambda outputs: Reply(bytes(outputs["y"].ravel().astype(np.uint8))),
+            raw=raw,
+        )
         for raw in ((b"1",), (b"4", b"bad"), (b"3", b"5"))
     ]
     tensors = work(7)
     run([*works, tensors], engine=Doubling(), prepare=prepare, best_rows=8)
-    assert [work.answer for work in works] == [b"\x02", None, b"\x06\x0a"]
-    assert tensors.answer == b"[14.0]"
+    assert [work.answer and work.answer.body for work in works] == [b"\x02", None, b"\x06\x0a"]
+    assert tensors.answer == Reply(b"[14.0]")
     assert isinstance(works[1].error, Invalid)
 
 
