@@ -1,6 +1,6 @@
 """The door: prediction paths to the plane, everything else to Django.
 
-Three applications, so that each plane can be scaled alone: `application` serves both, `plane` and `control` one each.
+`door(role)` makes the application of a server that serves both planes, or one alone, so that each can be scaled.
 Django runs as WSGI in threads: on ASGI it serves a third of the requests, and reads a whole upload before its view.
 """
 
@@ -23,7 +23,8 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from inference.plane.app import Plane, takes
+from inference.plane.app import Plane
+from inference.plane.routes import takes
 from tenants.api import problems
 from tenants.errors import NotFound, Refusal, TooLarge, Unavailable
 
@@ -41,13 +42,13 @@ class Door:
     """One ASGI application over either plane or both."""
 
     def __init__(self, *, plane: Plane | None, control: Any | None) -> None:
-        self._plane = plane
+        self.plane = plane
         self._control = control
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            if self._plane is not None and takes(scope["path"]):
-                await self._plane(scope, receive, send)
+            if self.plane is not None and takes(scope["path"]):
+                await self.plane(scope, receive, send)
             elif scope["path"] == "/healthz":
                 await self._health(send)
             elif self._control is not None:
@@ -71,7 +72,7 @@ class Door:
             await self._control(scope, receive, send)
 
     async def _health(self, send: Send) -> None:
-        if self._plane is not None and not self._plane.healthy():
+        if self.plane is not None and not self.plane.healthy():
             await _refuse(
                 Unavailable("The server is starting, stopping, or has lost its database.", retry_after=1), send
             )
@@ -83,8 +84,8 @@ class Door:
         await receive()
         try:
             await asyncio.to_thread(_check_database)
-            if self._plane is not None:
-                await self._plane.start()
+            if self.plane is not None:
+                await self.plane.start()
         except ImproperlyConfigured as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -94,8 +95,8 @@ class Door:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._plane is not None:
-            await self._plane.stop()
+        if self.plane is not None:
+            await self.plane.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -125,16 +126,6 @@ def _django() -> Any:
     return WSGIMiddleware(django_application, workers=CONTROL_THREADS)
 
 
-def application() -> Door:
-    """Both planes in one process."""
-    return Door(plane=Plane(), control=_django())
-
-
-def plane() -> Door:
-    """The prediction plane alone."""
-    return Door(plane=Plane(), control=None)
-
-
-def control() -> Door:
-    """The control plane alone."""
-    return Door(plane=None, control=_django())
+def door(role: str) -> Door:
+    """The application of a role: both planes in one process, or one of them alone."""
+    return Door(plane=None if role == "web" else Plane(), control=None if role == "plane" else _django())

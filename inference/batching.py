@@ -52,6 +52,11 @@ class Work:
     inputs: Tensors | None = None
     raw: tuple[bytes, ...] = ()
     receipt: "Receipt | None" = None
+    priority: int = 0
+    queued_at: float = 0.0
+    taken_at: float = 0.0
+    queued: bool = False
+    taken: bool = False
     abandoned: bool = False
     answer: Reply | None = None
     error: Exception | None = None
@@ -86,6 +91,7 @@ class Queue:
                 )
             if self.host.queued and self.host.queued + work.rows > self.host.limit:
                 raise Unavailable(f"{self.host.queued} rows are queued on this host.", retry_after=1)
+            work.queued = True
             self._waiting.append(work)
             self.rows += work.rows
             self.host.queued += work.rows
@@ -100,16 +106,25 @@ class Queue:
         with self._lock:
             while self._waiting and (not batch or rows + self._waiting[0].rows <= self.best_rows):
                 work = self._waiting.popleft()
-                self.rows -= work.rows
-                self.host.queued -= work.rows
                 if work.abandoned:
                     continue
+                self.rows -= work.rows
+                self.host.queued -= work.rows
+                work.taken, work.taken_at = True, now
                 if work.deadline < now:
                     work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
                 else:
                     rows += work.rows
                 batch.append(work)
         return batch
+
+    def forget(self, work: Work) -> None:
+        """Frees the place of work whose caller has left, unless its batch has been taken already."""
+        with self._lock:
+            if not work.taken and work.queued:
+                work.taken, work.abandoned = True, True
+                self.rows -= work.rows
+                self.host.queued -= work.rows
 
     def __bool__(self) -> bool:
         return bool(self._waiting)

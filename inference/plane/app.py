@@ -1,57 +1,41 @@
-"""The prediction plane: an ASGI application beside Django.
+"""The prediction plane: its parts, and the way of a request through them.
 
-A warm prediction makes no query, and reads here from top to bottom:
+A warm prediction makes no query, waits for nothing, and reads here from top to bottom:
 identify → find the deployment → admit → decode → queue → run in a batch → encode → record → answer.
 """
 
 import asyncio
 import logging
 import os
-import random
-import re
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from django.conf import settings
 
-from inference.batching import HostRows, Reply, Work
-from inference.plane import gate
+from inference.batching import HostRows, Work
+from inference.plane import gate, routes
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment
+from inference.plane.exchange import Answer, Deliver, Exchange, HeaderList, Request, Waiting
 from inference.plane.feed import Feed
 from inference.plane.gate import Disconnected, Headers, Limits, Receive, Scope, Send
-from inference.plane.leases import Leases, Spent
+from inference.plane.leases import Leases
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
 from inference.plane.versions import LoadedVersion, Versions
-from inference.protocols import tensorflow_serving
-from inference.protocols.base import Call, PredictRequest, WireProtocol, decompressed
-from inference.protocols.native import Native
-from inference.protocols.tensorflow_serving import TensorFlowServing
+from inference.protocols.base import Asked, Call, Found, PredictRequest, WireProtocol, decompressed
+from inference.protocols.tensorflow_serving import check_version
 from inference.scheduling import EngineThreads, Lane
 from tenants.api import problems
-from tenants.errors import DeadlineExceeded, MethodNotAllowed, NotFound, Refusal, TooLarge
+from tenants.errors import DeadlineExceeded, Refusal, TooLarge
 
-NATIVE_PATH = re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/predict/?")
-TENSORFLOW_PREFIX = "/v1/"
-# A body above this is parsed in a thread, so that it does not hold up the loop.
+# A body above this is parsed in a thread, so that it does not hold up the loop; one that is not JSON costs nothing.
 INLINE_BODY_BYTES = 32 * 1024
 # Rows that a small model may run on the loop at once.
 INLINE_SECONDS = 300e-6
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back."""
-
-    status: int
-    body: bytes
-    headers: list[tuple[bytes, bytes]]
 
 
 class Plane:
@@ -65,7 +49,7 @@ class Plane:
         )
         self.directory = Directory()
         self.ready = False
-        self._syncs: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Loads the directory, then opens the spool and the engine threads."""
@@ -105,149 +89,142 @@ class Plane:
         """Whether it answers: started, not stopping, and in sight of the database."""
         return self.ready and self.directory.is_fresh(time.monotonic())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request of a prediction path (`takes`)."""
-        path: str = scope["path"]
-        headers: Headers = dict(scope["headers"])
-        request_id = new_request_id()
-        protocol: WireProtocol = TENSORFLOW_SERVING if _is_tensorflows(path) else Native("")
+    def begin(self, request: Request, deliver: Deliver) -> Exchange:
+        """Sets a whole request on its way; its answer is delivered on the loop, perhaps before this returns."""
+        exchange = Exchange(request, deliver, self._finish)
+        self._go(exchange)
+        return exchange
+
+    def abandon(self, exchange: Exchange) -> None:
+        """The caller has left: its place is free and it costs nothing, unless the engine is at it already."""
+        exchange.deliver = _to_nobody
+        if exchange.task is not None:
+            exchange.task.cancel()
+        work = exchange.work
+        if not exchange.done and (work is None or not work.taken):
+            self._drop(exchange)
+
+    def _go(self, exchange: Exchange) -> None:
         try:
-            if protocol is TENSORFLOW_SERVING:
-                answer = await self._tensorflow_serving(scope["method"], path, headers, receive, request_id)
-            else:
-                answer = await self._native(scope["method"], path, headers, receive, request_id)
-        except Disconnected:
-            return
-        except Refusal as refusal:
-            answer = _refused(refusal, protocol)
-        except Exception:
-            logger.exception("request %s failed", request_id)
-            answer = _refused(Fault("The request failed through no fault of yours; it was logged."), protocol)
-        answer.headers.extend(
-            ((b"content-length", str(len(answer.body)).encode()), (b"x-request-id", request_id.encode()))
-        )
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+            self._walk(exchange)
+        except Waiting as waiting:
+            exchange.task = self._spawn(self._go_later(exchange, waiting))
+        except Exception as error:
+            self._refuse(exchange, error)
 
-    async def _native(self, method: str, path: str, headers: Headers, receive: Receive, request_id: str) -> Answer:
-        found = NATIVE_PATH.fullmatch(path)
-        if found is None:
-            raise NotFound(f"There is nothing at {path}.")
-        _expect(method, "POST")
-        return await self._predict(Native(found["name"]), found["name"], headers, receive, request_id)
-
-    async def _tensorflow_serving(
-        self, method: str, path: str, headers: Headers, receive: Receive, request_id: str
-    ) -> Answer:
-        found = tensorflow_serving.PATH.fullmatch(path)
-        if found is None:
-            raise NotFound(f"There is nothing at {path}.")
-        name, version, label, rest = found["name"], found["version"] or "", found["label"] or "", found["rest"].lower()
-        if rest == ":predict":
-            _expect(method, "POST")
-            return await self._predict(TENSORFLOW_SERVING, name, headers, receive, request_id, version, label)
-        if rest.startswith(":"):
-            raise NotFound(f"The method {rest[1:]!r} is not served here; this model answers :predict.")
-        _expect(method, "GET")
-        _, deployment = await self._find(headers, name)
-        tensorflow_serving.check_version(deployment.version, name=name, version=version, label=label)
-        if rest == "/metadata":
-            return _json(tensorflow_serving.metadata(deployment))
-        return _json(tensorflow_serving.status(deployment, self.versions.states().get(deployment.version.id, "START")))
-
-    async def _predict(
-        self,
-        protocol: WireProtocol,
-        name: str,
-        headers: Headers,
-        receive: Receive,
-        request_id: str,
-        version_wanted: str = "",
-        label_wanted: str = "",
-    ) -> Answer:
-        admitted_ms = time.time_ns() // 1_000_000
-        deadline = gate.deadline(headers, self.limits, now=self._loop.time())
-        key, deployment = await self._find(headers, name)
+    async def _go_later(self, exchange: Exchange, waiting: Waiting) -> None:
+        """Waits for what is cold, and walks again; whatever else turns out to be cold is waited for, too."""
         try:
-            async with asyncio.timeout_at(deadline):
-                if version_wanted or label_wanted:
-                    tensorflow_serving.check_version(
-                        deployment.version, name=name, version=version_wanted, label=label_wanted
-                    )
-                body = await gate.read_body(headers, receive, self.limits)
-                version = self.versions.loaded(deployment.version.id)
-                if version is None:
-                    version = await self.versions.load(deployment.version)
-                call = await self._parse(protocol, version, headers, body, request_id)
-                spent = await self.leases.spend(key.tenant, call.rows)
-                receipt = Receipt(request_id, admitted_ms, key, deployment, len(body), self._loop.create_future())
-                work = Work(call.rows, deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=receipt)
-                answer = await self._run(version, work, receipt, spent, receive)
+            async with asyncio.timeout(max(0.0, (exchange.deadline or _never()) - time.monotonic())):
+                while True:
+                    await waiting.awaited
+                    try:
+                        return self._walk(exchange)
+                    except Waiting as another:
+                        waiting = another
         except TimeoutError:
-            late = DeadlineExceeded("The deadline passed before the answer was there.")
-            return _refused(late, protocol, self._rate_headers(key))
-        except Refusal as refusal:
-            return _refused(refusal, protocol, self._rate_headers(key))
-        return Answer(
-            200, answer.body, [(b"content-type", answer.content_type), *answer.headers, *self._rate_headers(key)]
-        )
+            self._refuse(exchange, DeadlineExceeded("The deadline passed before the answer was there."))
+        except Exception as error:
+            self._refuse(exchange, error)
 
-    async def _find(self, headers: Headers, name: str) -> tuple[KeyEntry, DeploymentEntry]:
+    def _walk(self, exchange: Exchange) -> None:
+        """identify → find the deployment → admit → decode → queue. What is cold on the way raises Waiting."""
+        request = exchange.request
+        found = exchange.found = routes.find(request.method, request.path)
+        if found.route.view is not None:
+            self._view(exchange, found)
+            return
+        now = time.monotonic()
+        if not exchange.deadline:
+            exchange.deadline = gate.deadline(request.headers, self.limits, now=now)
+        key, deployment = self._find(exchange, found, now)
+        entry = deployment.version
+        version_wanted, label = found.match.get("version", ""), found.match.get("label", "")
+        if version_wanted or label:
+            check_version(entry, name=found.name, version=version_wanted, label=label)
+        version = self.versions.loaded(entry.id)
+        if version is None:
+            raise Waiting(self.versions.load(entry))
+        exchange.version = version
+        call = exchange.call or self._parse(exchange, found, version)
+        spent = self.leases.spend(key.tenant, call.rows)
+        if spent is None:
+            raise Waiting(self.leases.fill(key.tenant, call.rows))
+        exchange.spent = spent
+        self._queue(exchange, version, call)
+
+    def _find(self, exchange: Exchange, found: Found, now: float) -> tuple[KeyEntry, DeploymentEntry]:
         """Who asks, and for what. A name that is not known may have been deployed this moment: asked for once more."""
-        self.directory.check_fresh(time.monotonic())
-        key = gate.identify(headers, self.directory)
-        try:
-            return key, key.tenant.deployment(name)
-        except UnknownDeployment:
-            await self.feed.catch_up()
-        key = gate.identify(headers, self.directory)
-        return key, key.tenant.deployment(name)
+        self.directory.check_fresh(now)
+        key = exchange.key = gate.identify(exchange.request.headers, self.directory)
+        deployment = key.tenant.deployments.get(found.name)
+        if deployment is None:
+            if exchange.caught_up:
+                raise UnknownDeployment(found.name)
+            exchange.caught_up = True
+            raise Waiting(self.feed.catch_up())
+        exchange.deployment = deployment
+        return key, deployment
 
-    async def _parse(
-        self, protocol: WireProtocol, version: LoadedVersion, headers: Headers, body: bytes, request_id: str
-    ) -> Call:
+    def _view(self, exchange: Exchange, found: Found) -> None:
+        """Answers what is no prediction."""
+        key: KeyEntry | None = None
+        deployment: DeploymentEntry | None = None
+        if not found.route.public:
+            now = time.monotonic()
+            if found.name:
+                key, deployment = self._find(exchange, found, now)
+            else:
+                self.directory.check_fresh(now)
+                key = gate.identify(exchange.request.headers, self.directory)
+        assert found.route.view is not None
+        asked = Asked(exchange.request, found.match, key, deployment, self.versions, self.directory)
+        self._deliver(exchange, found.route.view(asked))
+
+    def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
+        """The call that the request's body makes; a large body is parsed in a thread."""
+        request = exchange.request
+        headers, body = request.headers, request.body
         encoding = headers.get(b"content-encoding", b"").decode("latin-1").lower()
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
 
         def parse() -> Call:
             plain = decompressed(body, encoding, self.limits.body_bytes) if encoding else body
-            return protocol.parse(PredictRequest(id=request_id, content_type=content_type, body=plain), version)
+            asked = PredictRequest(exchange.id, content_type, plain, found.name, found.route.verb, headers)
+            call = exchange.call = found.route.protocol.parse(asked, version)
+            return call
 
-        if not encoding and (len(body) <= INLINE_BODY_BYTES or content_type.startswith("image/")):
-            call = parse()
-        else:
-            call = await self._loop.run_in_executor(self._threads, parse)
+        cheap = content_type.startswith("image/") or b"inference-header-content-length" in headers
+        if encoding or (len(body) > INLINE_BODY_BYTES and not cheap):
+            raise Waiting(self._in_thread(parse))
+        return parse()
+
+    def _queue(self, exchange: Exchange, version: LoadedVersion, call: Call) -> None:
+        """Queues the work, for the loop itself if it is cheap, else for an engine's thread."""
+        now = time.monotonic()
         if call.rows > self.limits.rows:
             raise TooLarge(f"The request has {call.rows:,} rows; the limit is {self.limits.rows:,}.")
-        return call
-
-    async def _run(
-        self, version: LoadedVersion, work: Work, receipt: "Receipt", spent: Spent, receive: Receive
-    ) -> Reply:
-        """Queues the work and waits until its answer is there and recorded."""
-        try:
-            version.queue.put(work)
-            measured = version.measured
-            if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS:
-                # Everything that this turn of the loop brings becomes one batch.
-                if not version.flushing:
-                    version.flushing = True
-                    self._loop.call_soon(self._flush, version)
-                await receipt.settled
-            else:
-                self.engines.announce(version)
-                await _settled(receipt, receive)
-            assert work.answer is not None
-            return work.answer
-        except BaseException:
-            work.abandoned = True
-            spent.give_back()
-            raise
+        if call.timeout is not None:
+            exchange.deadline = min(exchange.deadline, now + call.timeout)
+        work = exchange.work = Work(
+            call.rows, exchange.deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=exchange,
+            priority=call.priority, queued_at=now,
+        )  # fmt: skip
+        version.queue.put(work)
+        measured = version.measured
+        if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS:
+            # Everything that this turn of the loop brings becomes one batch.
+            if not version.flushing:
+                version.flushing = True
+                self._loop.call_soon(self._flush, version)
+        else:
+            exchange.timer = self._loop.call_later(exchange.deadline - now, self._late, exchange)
+            self.engines.announce(version)
 
     def _flush(self, version: LoadedVersion) -> None:
         """Runs what is queued for a small model, on the loop."""
         version.flushing = False
-        while batch := version.queue.take(self._loop.time()):
+        while batch := version.queue.take(time.monotonic()):
             version.run(batch)
             self._settle(batch)
 
@@ -268,8 +245,7 @@ class Plane:
             logger.exception("the usage of %d requests could not be recorded", len(answered))
             _fail(answered, error)
         if self.spool.durable and answered:
-            self._syncs.add(sync := self._loop.create_task(self._settle_synced(batch)))
-            sync.add_done_callback(self._syncs.discard)
+            self._spawn(self._settle_synced(batch))
         else:
             _let_go(batch)
 
@@ -279,6 +255,92 @@ class Plane:
         except Refusal as refusal:
             _fail(batch, refusal)
         _let_go(batch)
+
+    def _finish(self, exchange: Exchange, error: Exception | None) -> None:
+        """The work of an exchange has come to its end: its answer goes back, or its refusal."""
+        if exchange.done:
+            return
+        if error is not None:
+            self._refuse(exchange, error)
+            return
+        work = exchange.work
+        assert work is not None
+        assert work.answer is not None
+        assert exchange.key is not None
+        body, content_type, headers = work.answer
+        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
+        self._deliver(exchange, answer)
+
+    def _late(self, exchange: Exchange) -> None:
+        self._finish(exchange, DeadlineExceeded("The deadline passed before the answer was there."))
+
+    def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Ends an exchange with a refusal in the words of its protocol."""
+        if exchange.done:
+            return
+        if not isinstance(error, Refusal):
+            logger.error("request %s failed", exchange.id, exc_info=error)
+            error = Fault("The request failed through no fault of yours; it was logged.")
+        self._drop(exchange)
+        found = exchange.found
+        protocol = found.route.protocol if found is not None else routes.protocol_of(exchange.request.path)
+        known = exchange.key is not None and exchange.deployment is not None
+        more = self._rate_headers(exchange.key) if known and exchange.key is not None else []
+        self._deliver(exchange, _refused(error, protocol, more))
+
+    def _drop(self, exchange: Exchange) -> None:
+        """Takes an exchange's work out of its queue and gives back what it had reserved."""
+        if exchange.work is not None:
+            exchange.work.abandoned = True
+            assert exchange.version is not None
+            exchange.version.queue.forget(exchange.work)
+        if exchange.spent is not None:
+            exchange.spent.give_back()
+            exchange.spent = None
+
+    def _deliver(self, exchange: Exchange, answer: Answer) -> None:
+        exchange.done = True
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+        answer.headers.append((b"x-request-id", exchange.id.encode()))
+        exchange.deliver(answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request of a prediction path by ASGI, for what does not come whole (`http.py`)."""
+        headers: Headers = dict(scope["headers"])
+        delivered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        try:
+            if scope["method"] in ("POST", "PUT", "PATCH"):
+                self.directory.check_fresh(time.monotonic())
+                gate.identify(headers, self.directory)  # before a byte of the body is read
+            body = await gate.read_body(headers, receive, self.limits)
+        except Disconnected:
+            return
+        except Refusal as refusal:
+            answer = _refused(refusal, routes.protocol_of(scope["path"]))
+        else:
+            request = Request(scope["method"], scope["path"], scope.get("query_string", b""), headers, body)
+            answer = await self._answered(request, delivered, receive)
+        answer.headers.append((b"content-length", str(len(answer.body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answered(self, request: Request, delivered: "asyncio.Future[Answer]", receive: Receive) -> Answer:
+        """The answer of an exchange; a caller that leaves meanwhile is heard of."""
+        exchange = self.begin(request, delivered.set_result)
+        if not delivered.done():
+            leaving = asyncio.ensure_future(self._watch(exchange, delivered, receive))
+            try:
+                return await delivered
+            finally:
+                leaving.cancel()
+        return delivered.result()
+
+    async def _watch(self, exchange: Exchange, delivered: "asyncio.Future[Answer]", receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.abandon(exchange)
+        delivered.cancel()
 
     async def _rotate(self) -> None:
         while True:
@@ -291,7 +353,12 @@ class Plane:
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":
         return self._loop.run_in_executor(self._threads, call, *arguments)
 
-    def _rate_headers(self, key: KeyEntry) -> list[tuple[bytes, bytes]]:
+    def _spawn(self, step: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        self._tasks.add(task := self._loop.create_task(step))
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _rate_headers(self, key: KeyEntry) -> HeaderList:
         now = time.time()
         parts = ", ".join(
             [
@@ -302,54 +369,6 @@ class Plane:
         if not parts:
             return []
         return [(b"ratelimit", parts.encode()), (b"ratelimit-policy", key.tenant.rate_policy.encode())]
-
-
-@dataclass(slots=True)
-class Receipt:
-    """What the ledger gets to know of one answered request."""
-
-    request_id: str
-    admitted_ms: int
-    key: KeyEntry
-    deployment: DeploymentEntry
-    input_bytes: int
-    settled: "asyncio.Future[None]"
-
-    def payload(self, work: Work) -> bytes:
-        """The record, as `tenants.usage.encode` would write it; names hold nothing that JSON would escape."""
-        version = self.deployment.version
-        return (
-            f'["{self.request_id}",{self.admitted_ms},"{version.tenant_id}","{self.key.id}","{self.deployment.name}",'
-            f'"{version.model}@{version.number}",{{"requests":1,"predictions":{work.rows},'
-            f'"compute_us":{work.compute_us},"input_bytes":{self.input_bytes}}}]'
-        ).encode()
-
-    def settle(self, error: Exception | None) -> None:
-        if self.settled.done():
-            return
-        if error is None:
-            self.settled.set_result(None)
-        else:
-            self.settled.set_exception(error)
-
-
-def takes(path: str) -> bool:
-    """Whether a path is the plane's; everything else is Django's."""
-    return _is_tensorflows(path) or NATIVE_PATH.fullmatch(path) is not None
-
-
-def _is_tensorflows(path: str) -> bool:
-    """Whether a path is TensorFlow Serving's, which takes no heed of case."""
-    return path[: len(TENSORFLOW_PREFIX)].lower() == TENSORFLOW_PREFIX
-
-
-def new_request_id() -> str:
-    """A UUIDv7: 48 bits of Unix milliseconds, then random bits."""
-    number = (
-        (time.time_ns() // 1_000_000) << 80 | 7 << 76 | random.getrandbits(12) << 64 | 2 << 62 | random.getrandbits(62)
-    )
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _let_go(batch: list[Work]) -> None:
@@ -363,28 +382,12 @@ def _fail(works: list[Work], error: Exception) -> None:
         work.error = work.error or error
 
 
-async def _settled(receipt: Receipt, receive: Receive) -> None:
-    """Waits for the answer; a caller that leaves meanwhile is heard of."""
-    leaving = asyncio.ensure_future(_disconnect(receipt, receive))
-    try:
-        await receipt.settled
-    finally:
-        leaving.cancel()
+def _to_nobody(answer: Answer) -> None:
+    del answer
 
 
-async def _disconnect(receipt: Receipt, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    receipt.settle(Disconnected())
-
-
-def _expect(method: str, wanted: str) -> None:
-    if method != wanted:
-        raise MethodNotAllowed(f"{method} is not taken here; expected {wanted}.")
-
-
-def _json(document: dict[str, Any]) -> Answer:
-    return Answer(200, orjson.dumps(document), [(b"content-type", b"application/json")])
+def _never() -> float:
+    return time.monotonic() + 60
 
 
 def _refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
@@ -395,6 +398,3 @@ def _refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[byte
 
 class Fault(Refusal):
     status, title, slug = 500, "A fault on our side", "fault"
-
-
-TENSORFLOW_SERVING = TensorFlowServing()

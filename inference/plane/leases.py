@@ -57,13 +57,13 @@ class Leases:
         self._in_thread = in_thread
         self._of_tenant: dict[str, tuple[TenantEntry, tuple[Lease, ...]]] = {}
 
-    async def spend(self, tenant: TenantEntry, rows: int) -> Spent:
-        """Takes units for so many rows from each of the tenant's buckets, or refuses."""
+    def spend(self, tenant: TenantEntry, rows: int) -> Spent | None:
+        """Takes units for so many rows from each of the tenant's buckets, or none if a lease does not cover them."""
         leases = self.of(tenant)
         now = time.time()
         for lease in leases:
             if lease.units < rows or lease.ends_at <= now:
-                await self._fill_for(tenant, lease, rows)
+                return None
         for lease in leases:
             lease.units -= rows
             if lease.units < lease.block // LOW_SHARE and lease.filling is None and lease.remaining:
@@ -71,7 +71,12 @@ class Leases:
                 lease.filling.add_done_callback(
                     asyncio.Task.exception
                 )  # logged already; a request that waits asks again
-        return Spent(parts=tuple((lease, lease.ends_at) for lease in leases), rows=rows)
+        return Spent(parts=tuple([(lease, lease.ends_at) for lease in leases]), rows=rows)
+
+    async def fill(self, tenant: TenantEntry, rows: int) -> None:
+        """Returns when the tenant's leases cover so many rows; refuses when its quota is used up."""
+        for lease in self.of(tenant):
+            await self._fill_for(tenant, lease, rows)
 
     def of(self, tenant: TenantEntry) -> tuple[Lease, ...]:
         """The tenant's leases, one for each limit of its plan."""

@@ -1,7 +1,9 @@
 """What a protocol does: parse a request into rows, render what comes out, render an error. Nothing else."""
 
+import re
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +11,9 @@ import orjson
 
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
-from inference.plane.versions import LoadedVersion
+from inference.plane.directory import DeploymentEntry, Directory, KeyEntry
+from inference.plane.exchange import Answer, Request
+from inference.plane.versions import LoadedVersion, Versions
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMedia
 
@@ -43,13 +47,53 @@ class Call(NamedTuple):
 
 
 class WireProtocol(Protocol):
-    """One wire format."""
+    """One wire format. Its module has ROUTES, and is named in `plane/routes.py`."""
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call: ...
 
     def render_error(self, refusal: Refusal) -> tuple[bytes, bytes]:
         """Body and content type; the status is the refusal's."""
         ...
+
+
+class Asked(NamedTuple):
+    """A request for something else than a prediction, and what a view may look at."""
+
+    request: Request
+    match: Mapping[str, str]
+    key: KeyEntry | None
+    deployment: DeploymentEntry | None
+    versions: Versions
+    directory: Directory
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path that a protocol answers: a prediction (`verb`), or by its view.
+
+    A group `name` in the pattern is a deployment's: it is found first, and one that is not there is refused. A view may
+    raise any refusal, and Waiting. What is `public` needs no key.
+    """
+
+    pattern: re.Pattern[str]
+    method: str
+    protocol: WireProtocol
+    verb: str = ""
+    view: Callable[[Asked], Answer] | None = None
+    public: bool = False
+
+
+class Found(NamedTuple):
+    """The route of a request, the deployment that its path names, and all that its path says."""
+
+    route: Route
+    name: str
+    match: Mapping[str, str]
+
+
+def json_answer(document: Any, status: int = 200) -> Answer:
+    """A view's answer as JSON."""
+    return Answer(status, orjson.dumps(document), [(b"content-type", b"application/json")])
 
 
 def decompressed(body: bytes, encoding: str, limit: int) -> bytes:

@@ -1,6 +1,7 @@
 """The service's own protocol: raw input as its sender has it, an answer in the language of the task."""
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from inference.batching import Reply
 from inference.engines.base import Tensors
 from inference.plane.versions import LoadedVersion
 from inference.protocols import tensorflow_serving
-from inference.protocols.base import Call, PredictRequest
+from inference.protocols.base import Call, PredictRequest, Route
 from modelhub.recipes.base import Served
 from tenants.api import problems
 from tenants.errors import Invalid, Refusal, UnsupportedMedia
@@ -19,9 +20,6 @@ from tenants.errors import Invalid, Refusal, UnsupportedMedia
 class Native:
     """`image/*` for a model of pictures; JSON with `instances` or `inputs` for any model."""
 
-    def __init__(self, deployment: str) -> None:
-        self._deployment = deployment
-
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
         served = version.served
         if served is not None and _matches(request.content_type, served.content_types):
@@ -29,7 +27,7 @@ class Native:
                 raise Invalid(f"The body is empty; expected the bytes of one {served.content_types[0]}.")
             return Call(rows=1, raw=(request.body,), render=self._renderer(request, version, served, many=False))
         if request.content_type == "application/json":
-            call = tensorflow_serving.TensorFlowServing().parse(request, version)
+            call = tensorflow_serving.PROTOCOL.parse(request, version)
             if served is None:
                 return call
             render = self._renderer(request, version, served, many=True)
@@ -51,7 +49,7 @@ class Native:
             answers = [served.answer({name: tensor[i] for name, tensor in outputs.items()}) for i in range(rows)]
             about = {
                 "request_id": request.id,
-                "deployment": self._deployment,
+                "deployment": request.deployment,
                 "model": entry.model,
                 "version": entry.number,
                 "usage": {"predictions": rows, "input_bytes": len(request.body)},
@@ -69,3 +67,7 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+PROTOCOL = Native()
+ROUTES = (Route(re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/predict/?"), "POST", PROTOCOL, verb="predict"),)

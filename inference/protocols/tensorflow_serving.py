@@ -11,16 +11,13 @@ import orjson
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
+from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
-from inference.protocols.base import Call, PredictRequest, as_tensor, dump_rows, parse_json
+from inference.protocols.base import Asked, Call, PredictRequest, Route, as_tensor, dump_rows, json_answer, parse_json
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 
-PATH = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
-    r"(?P<rest>:[a-z]+|/metadata|)/?",
-    re.IGNORECASE,
-)
+MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
 SIGNATURE = "serving_default"
 DTYPES = {
     "float32": "DT_FLOAT",
@@ -82,31 +79,44 @@ def check_version(entry: VersionEntry, *, name: str, version: str, label: str) -
         raise NotFound(f"Servable not found for request: Specific({name}, {version})")
 
 
-def status(deployment: DeploymentEntry, state: str) -> dict[str, Any]:
+def status(asked: Asked) -> Answer:
     """What GET /v1/models/NAME answers."""
-    return {
-        "model_version_status": [
-            {
-                "version": str(deployment.version.number),
-                "state": state,
-                "status": {"error_code": "OK", "error_message": ""},
-            }
-        ]
-    }
+    deployment = _deployment(asked)
+    return json_answer(
+        {
+            "model_version_status": [
+                {
+                    "version": str(deployment.version.number),
+                    "state": asked.versions.states().get(deployment.version.id, "START"),
+                    "status": {"error_code": "OK", "error_message": ""},
+                }
+            ]
+        }
+    )
 
 
-def metadata(deployment: DeploymentEntry) -> dict[str, Any]:
+def _deployment(asked: Asked) -> DeploymentEntry:
+    assert asked.deployment is not None
+    match = asked.match
+    check_version(asked.deployment.version, name=match["name"], version=match["version"], label=match["label"])
+    return asked.deployment
+
+
+def metadata(asked: Asked) -> Answer:
     """What GET /v1/models/NAME/metadata answers."""
+    deployment = _deployment(asked)
     signature = deployment.version.signature
     definition = {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
         "method_name": "tensorflow/serving/predict",
     }
-    return {
-        "model_spec": {"name": deployment.name, "signature_name": "", "version": str(deployment.version.number)},
-        "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
-    }
+    return json_answer(
+        {
+            "model_spec": {"name": deployment.name, "signature_name": "", "version": str(deployment.version.number)},
+            "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
+        }
+    )
 
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
@@ -183,3 +193,18 @@ def _b64(value: Any, number: int) -> bytes:
         return base64.b64decode(value["b64"], validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise Invalid(f'instances[{number}]: expected {{"b64": base64 of a picture file}}; {error}.') from error
+
+
+def _method_unknown(asked: Asked) -> Answer:
+    raise NotFound(f"The method {asked.match['method']!r} is not served here; this model answers :predict.")
+
+
+PROTOCOL = TensorFlowServing()
+ROUTES = (
+    Route(re.compile(MODEL + ":predict/?", re.IGNORECASE), "POST", PROTOCOL, verb="predict"),
+    Route(re.compile(MODEL + "/metadata/?", re.IGNORECASE), "GET", PROTOCOL, view=metadata),
+    Route(re.compile(MODEL + "/?", re.IGNORECASE), "GET", PROTOCOL, view=status),
+    Route(
+        re.compile(MODEL + ":(?!predict/?$)(?P<method>[a-z]+)/?", re.IGNORECASE), "POST", PROTOCOL, view=_method_unknown
+    ),
+)

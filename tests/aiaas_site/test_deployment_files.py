@@ -14,7 +14,7 @@ import yaml
 from django.core.management import get_commands
 
 from aiaas_site.server import ROLES
-from inference.plane.app import takes
+from inference.plane.routes import takes
 from tests.live import ROOT
 from tests.settings_read import settings_read
 

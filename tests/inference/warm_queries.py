@@ -38,8 +38,12 @@ async def ask(plane: Plane, key: str) -> int:
     }
     messages: list[MutableMapping[str, Any]] = []
 
+    bodies = [body]
+
     async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": body}
+        if not bodies:
+            await asyncio.Future()
+        return {"type": "http.request", "body": bodies.pop()}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(message)

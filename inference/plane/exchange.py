@@ -1,0 +1,125 @@
+"""One exchange: a request that has come whole, what becomes of it on its way, and the answer that goes back."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from inference.batching import Work
+
+if TYPE_CHECKING:
+    from inference.plane.directory import DeploymentEntry, KeyEntry, VersionEntry
+    from inference.plane.leases import Spent
+    from inference.plane.versions import LoadedVersion
+    from inference.protocols.base import Call, Found
+
+Headers = dict[bytes, bytes]
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class Request(NamedTuple):
+    """A whole HTTP request; the names of its headers are in lower case."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: Headers
+    body: bytes
+
+
+class Answer(NamedTuple):
+    """What goes back, but for the headers of the connection."""
+
+    status: int
+    body: bytes
+    headers: HeaderList
+
+
+Deliver = Callable[[Answer], None]
+
+
+class Waiting(Exception):
+    """Something on the way is cold. When what is awaited is there, the way is walked again from its beginning."""
+
+    def __init__(self, awaited: Awaitable[Any]) -> None:
+        super().__init__()
+        self.awaited = awaited
+
+
+class Exchange:
+    """A request on its way through the plane. It is the receipt of its work, too: what the ledger gets to know."""
+
+    __slots__ = (
+        "_finish", "admitted_ms", "call", "caught_up", "deadline", "deliver", "deployment", "done", "found", "id",
+        "key", "request", "spent", "started", "task", "timer", "version", "work",
+    )  # fmt: skip
+
+    def __init__(
+        self, request: Request, deliver: Deliver, finish: "Callable[[Exchange, Exception | None], None]"
+    ) -> None:
+        self.request = request
+        self.deliver = deliver
+        self._finish = finish
+        self.id = new_request_id()
+        self.admitted_ms = time.time_ns() // 1_000_000
+        self.started = time.monotonic()
+        self.deadline = 0.0
+        self.done = False
+        self.caught_up = False
+        self.found: Found | None = None
+        self.key: KeyEntry | None = None
+        self.deployment: DeploymentEntry | None = None
+        self.version: LoadedVersion | None = None
+        self.call: Call | None = None
+        self.spent: Spent | None = None
+        self.work: Work | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def served(self) -> "VersionEntry":
+        """The version that answers, once it is known."""
+        assert self.version is not None
+        return self.version.entry
+
+    def payload(self, work: Work) -> bytes:
+        """The record, as `tenants.usage.encode` would write it; names hold nothing that JSON would escape."""
+        assert self.key is not None
+        assert self.deployment is not None
+        version = self.served
+        return (
+            f'["{self.id}",{self.admitted_ms},"{version.tenant_id}","{self.key.id}","{self.deployment.name}",'
+            f'"{version.model}@{version.number}",{{"requests":1,"predictions":{work.rows},'
+            f'"compute_us":{work.compute_us},"input_bytes":{len(self.request.body)}}}]'
+        ).encode()
+
+    def settle(self, error: Exception | None) -> None:
+        """The work has come to its end."""
+        self._finish(self, error)
+
+
+class _Randomness:
+    """Hexadecimal digits from the system, fetched many at a time."""
+
+    def __init__(self) -> None:
+        self._digits = ""
+        self._at = 0
+
+    def digits(self, count: int) -> str:
+        end = self._at + count
+        if end > len(self._digits):
+            self._digits, self._at, end = os.urandom(8192).hex(), 0, count
+        found = self._digits[self._at : end]
+        self._at = end
+        return found
+
+
+_randomness = _Randomness()
+
+
+def new_request_id() -> str:
+    """A UUIDv7: 48 bits of Unix milliseconds, then random bits."""
+    moment = f"{time.time_ns() // 1_000_000:012x}"
+    random = _randomness.digits(18)
+    return f"{moment[:8]}-{moment[8:]}-7{random[:3]}-a{random[3:6]}-{random[6:]}"

@@ -1,0 +1,52 @@
+"""Which path is which protocol's: predictions, and everything else that a protocol answers."""
+
+from inference.protocols import native, tensorflow_serving
+from inference.protocols.base import Found, Route, WireProtocol
+from tenants.errors import MethodNotAllowed, NotFound
+
+ROUTES: tuple[Route, ...] = (*native.ROUTES, *tensorflow_serving.ROUTES)
+# Whose words an error is in, where no route is found.
+PREFIXES: tuple[tuple[str, WireProtocol], ...] = (("/v1/", tensorflow_serving.PROTOCOL),)
+REMEMBERED = 4096
+
+_remembered: dict[tuple[str, str], Found] = {}
+
+
+def takes(path: str) -> bool:
+    """Whether a path is the plane's; everything else is Django's."""
+    lower = path.lower()
+    return any(lower.startswith(prefix) for prefix, _ in PREFIXES) or any(
+        route.pattern.fullmatch(path) for route in ROUTES
+    )
+
+
+def find(method: str, path: str) -> Found:
+    """The route of a request. Raises NotFound or MethodNotAllowed."""
+    found = _remembered.get((method, path))
+    if found is None:
+        found = _find(method, path)
+        if len(_remembered) >= REMEMBERED:
+            _remembered.clear()
+        _remembered[method, path] = found
+    return found
+
+
+def protocol_of(path: str) -> WireProtocol:
+    """The protocol whose words an error at this path is in."""
+    lower = path.lower()
+    return next((protocol for prefix, protocol in PREFIXES if lower.startswith(prefix)), native.PROTOCOL)
+
+
+def _find(method: str, path: str) -> Found:
+    wanted = set()
+    for route in ROUTES:
+        match = route.pattern.fullmatch(path)
+        if match is None:
+            continue
+        if route.method == method:
+            groups = {name: value or "" for name, value in match.groupdict().items()}
+            return Found(route, groups.get("name", ""), groups)
+        wanted.add(route.method)
+    if wanted:
+        raise MethodNotAllowed(f"{method} is not taken here; expected {' or '.join(sorted(wanted))}.")
+    raise NotFound(f"There is nothing at {path}.")
