@@ -130,21 +130,53 @@ class Queue:
         return bool(self._waiting)
 
 
-def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, best_rows: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How the rows of several requests become one batch.
+
+    `best_rows` is the largest batch; with `shapes` rows may differ in shape, and only like ones are joined; without
+    `batched` the model's tensors have no dimension of rows, and each request runs alone.
+    """
+
+    best_rows: int
+    shapes: bool = False
+    batched: bool = True
+
+
+def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining) -> None:
     """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone."""
     started = time.perf_counter_ns()
+    ready = [work for work in batch if work.error is None and work.inputs is not None]
+    for group in _groups(ready, joining):
+        _attempt(group, engine, joining, None)
+    raw = [work for work in batch if work.error is None and work.raw]
+    if raw and prepare is not None:
+        _attempt(raw, engine, joining, prepare)
+    _share_compute(batch, (time.perf_counter_ns() - started) // 1000)
+
+
+def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepare | None) -> None:
     try:
-        _run_ready([work for work in batch if work.error is None and work.inputs is not None], engine, best_rows)
-        if prepare is not None:
-            raw = [work for work in batch if work.error is None and work.raw]
-            inputs = prepare(raw)
-            _run_ready([work for work in raw if work.error is None], engine, best_rows, inputs)
-        _share_compute(batch, (time.perf_counter_ns() - started) // 1000)
+        inputs = None if prepare is None else prepare(group)
+        _run_ready([work for work in group if work.error is None], engine, joining, inputs)
     except Exception as error:
-        logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(batch))
-        for work in batch:
+        if not isinstance(error, Refusal):
+            logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(group))
+        for work in group:
             if work.answer is None:
                 work.error = work.error or error
+
+
+def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
+    """The requests whose rows can be one batch."""
+    if not joining.batched:
+        return [[work] for work in ready]
+    if not joining.shapes or len(ready) < 2:
+        return [ready] if ready else []
+    groups: dict[tuple[tuple[int, ...], ...], list[Work]] = {}
+    for work in ready:
+        groups.setdefault(tuple(tensor.shape[1:] for tensor in (work.inputs or {}).values()), []).append(work)
+    return list(groups.values())
 
 
 def fill(works: list[Work], buffer: Tensor, prepare: Callable[[bytes, Tensor], None]) -> Tensor:
@@ -169,9 +201,13 @@ def fill(works: list[Work], buffer: Tensor, prepare: Callable[[bytes, Tensor], N
     return buffer[:filled]
 
 
-def _run_ready(ready: list[Work], engine: Engine, best_rows: int, inputs: Tensors | None = None) -> None:
-    if ready:
-        _answer_each(ready, _run_rows(inputs or _joined(ready), engine, best_rows))
+def _run_ready(ready: list[Work], engine: Engine, joining: Joining, inputs: Tensors | None) -> None:
+    if not ready:
+        return
+    if not joining.batched:
+        _answer(ready[0], engine.run(ready[0].inputs or {}))
+    else:
+        _answer_each(ready, _run_rows(inputs or _joined(ready), engine, joining.best_rows))
 
 
 def _joined(ready: list[Work]) -> Tensors:
@@ -183,8 +219,13 @@ def _joined(ready: list[Work]) -> Tensors:
 
 
 def _run_rows(inputs: Tensors, engine: Engine, best_rows: int) -> dict[str, Tensor]:
-    """Runs any number of rows, in pieces of at most the best batch size, and joins what comes out."""
+    """Runs any number of rows, in pieces of at most the best batch size, and joins what comes out.
+
+    No engine is asked about no rows: one row of zeros says what the outputs are like.
+    """
     total = len(next(iter(inputs.values())))
+    if total == 0:
+        return {name: rows[:0] for name, rows in engine.run(_row_like(inputs)).items()}
     if total <= best_rows:
         return engine.run(inputs)
     parts = [
@@ -194,16 +235,31 @@ def _run_rows(inputs: Tensors, engine: Engine, best_rows: int) -> dict[str, Tens
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def _row_like(inputs: Tensors) -> Tensors:
+    return {
+        name: np.full((1, *rows.shape[1:]), b"", object)
+        if rows.dtype.kind == "O"
+        else np.zeros((1, *rows.shape[1:]), rows.dtype)
+        for name, rows in inputs.items()
+    }
+
+
 def _answer_each(ready: list[Work], outputs: Tensors) -> None:
     start = 0
     for work in ready:
         end = start + work.rows
-        try:
-            work.answer = work.render({name: rows[start:end] for name, rows in outputs.items()})
-        except Exception as error:
-            logger.exception("an answer could not be written")
-            work.error = error
+        _answer(work, {name: rows[start:end] for name, rows in outputs.items()})
         start = end
+
+
+def _answer(work: Work, outputs: Tensors) -> None:
+    try:
+        work.answer = work.render(outputs)
+    except Refusal as refusal:
+        work.error = refusal
+    except Exception as error:
+        logger.exception("an answer could not be written")
+        work.error = error
 
 
 def _share_compute(batch: list[Work], microseconds: int) -> None:
@@ -211,4 +267,4 @@ def _share_compute(batch: list[Work], microseconds: int) -> None:
     answered = [work for work in batch if work.answer is not None]
     total = sum(work.rows for work in answered)
     for work in answered:
-        work.compute_us = microseconds * work.rows // total
+        work.compute_us = microseconds * work.rows // total if total else microseconds // len(answered)

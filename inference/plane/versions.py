@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference import batching
-from inference.batching import HostRows, Queue, Work
+from inference.batching import HostRows, Joining, Queue, Work
 from inference.engines.base import Engine, Tensor, Tensors, zeros
 from inference.engines.litert import LiteRT
 from inference.plane.directory import VersionEntry
@@ -57,12 +57,17 @@ class LoadedVersion:
         self.measured = measured
         self.queue = queue
         self.flushing = False
+        self._joining = Joining(
+            best_rows=measured.best_rows,
+            shapes=any(size < 0 for spec in entry.signature.inputs for size in spec.shape[1:]),
+            batched=entry.manifest["serving"].get("batched", True),
+        )
         self._of_thread = threading.local()
 
     def run(self, batch: list[Work]) -> None:
         """Runs one batch, in the thread that calls."""
         prepare = self.prepare if self.served is not None else None
-        batching.run(batch, engine=self.engine, prepare=prepare, best_rows=self.measured.best_rows)
+        batching.run(batch, engine=self.engine, prepare=prepare, joining=self._joining)
 
     def prepare(self, works: list[Work]) -> Tensors:
         """The raw rows of these works as the model's one input tensor, all in one buffer of the thread."""

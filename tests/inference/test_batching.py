@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import HostRows, Queue, Reply, Work, fill, run
+from inference.batching import HostRows, Joining, Queue, Reply, Work, fill, run
 from inference.engines.base import Tensor, Tensors
 from tenants.errors import DeadlineExceeded, Invalid, OverQuota, Unavailable
 
@@ -45,7 +45,7 @@ def test_every_request_gets_the_answer_to_its_own_rows(requests: list[list[float
     for one in works:
         lane.put(one)
     while batch := lane.take(time.monotonic()):
-        run(batch, engine=engine, prepare=None, best_rows=best)
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=best))
     for one, rows in zip(works, requests, strict=True):
         assert one.answer is not None
         assert one.answer.body == repr([float(np.float32(value) * 2) for value in rows]).encode()
@@ -86,7 +86,7 @@ def test_work_past_its_deadline_is_not_run() -> None:
     late = work(1, deadline=1.0)
     lane.put(late)
     batch = lane.take(now=2.0)
-    run(batch, engine=engine, prepare=None, best_rows=4)
+    run(batch, engine=engine, prepare=None, joining=Joining(best_rows=4))
     assert isinstance(late.error, DeadlineExceeded)
     assert engine.batches == []
 
@@ -110,7 +110,7 @@ def test_one_bad_row_fails_alone() -> None:
         for raw in ((b"1",), (b"4", b"bad"), (b"3", b"5"))
     ]
     tensors = work(7)
-    run([*works, tensors], engine=Doubling(), prepare=prepare, best_rows=8)
+    run([*works, tensors], engine=Doubling(), prepare=prepare, joining=Joining(best_rows=8))
     assert [work.answer and work.answer.body for work in works] == [b"\x02", None, b"\x06\x0a"]
     assert tensors.answer == Reply(b"[14.0]")
     assert isinstance(works[1].error, Invalid)
@@ -124,7 +124,7 @@ def test_an_engine_that_fails_fails_its_batch_and_no_more() -> None:
             raise ValueError("broken")
 
     one, two = work(1), work(2)
-    run([one, two], engine=Broken(), prepare=None, best_rows=4)
+    run([one, two], engine=Broken(), prepare=None, joining=Joining(best_rows=4))
     assert isinstance(one.error, ValueError)
     assert isinstance(two.error, ValueError)
 
@@ -137,6 +137,45 @@ def test_compute_time_is_shared_by_rows() -> None:
             time.sleep(0.02)
             return super().run(inputs)
 
-    run([one, three], engine=Slow(), prepare=None, best_rows=4)
+    run([one, three], engine=Slow(), prepare=None, joining=Joining(best_rows=4))
     assert one.compute_us > 4000
     assert abs(three.compute_us - 3 * one.compute_us) <= 3
+
+
+def test_rows_of_unlike_shape_run_apart_and_no_rows_are_answered() -> None:
+    def ask(shape: tuple[int, ...]) -> Work:
+        return Work(
+            rows=shape[0],
+            deadline=1e12,
+            render=lambda outputs: Reply(repr(outputs["y"].shape).encode()),
+            inputs={"x": np.ones(shape, np.float32)},
+        )
+
+    shapes = [(2, 3), (1, 5), (0, 3), (4, 3), (0, 7)]
+    works = [ask(shape) for shape in shapes]
+    engine = Doubling()
+    run(works, engine=engine, prepare=None, joining=Joining(best_rows=8, shapes=True))
+    assert [work.answer and work.answer.body for work in works] == [repr(shape).encode() for shape in shapes]
+    assert engine.batches == [6, 1, 1]
+
+
+def test_what_has_no_rows_runs_each_request_alone() -> None:
+    works = [work(1, 2), work(3)]
+    engine = Doubling()
+    run(works, engine=engine, prepare=None, joining=Joining(best_rows=8, batched=False))
+    assert [one.answer and one.answer.body for one in works] == [b"[2.0, 4.0]", b"[6.0]"]
+    assert engine.batches == [2, 1]
+
+
+def test_work_that_is_forgotten_frees_its_place_at_once() -> None:
+    lane = queue(limit=2)
+    left = work(1, 2)
+    lane.put(left)
+    lane.forget(left)
+    lane.forget(left)
+    assert (lane.rows, lane.host.queued) == (0, 0)
+    stayed = work(3)
+    lane.put(stayed)
+    assert lane.take(0) == [stayed]
+    lane.forget(stayed)
+    assert (lane.rows, lane.host.queued) == (0, 0)
