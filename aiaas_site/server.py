@@ -1,13 +1,21 @@
-"""The server process: `python -m aiaas_site.server --port 8000 [--role all|plane|web]`."""
+"""The server: `python -m aiaas_site.server --port 8000 [--role all|plane|web] [--processes N]`."""
 
 import argparse
+import os
 import signal
+import socket
 import sys
+import threading
 
 import uvicorn
 
+from aiaas_site.env import BASE_DIR
+from aiaas_site.supervisor import Program, Supervisor
+
 ROLES = ("all", "plane", "web")
 STOP_SECONDS = 20
+BACKLOG = 2048
+SHARE = "--share-port"
 
 
 def main() -> None:
@@ -16,11 +24,44 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--role", choices=ROLES, default="all", help="which plane to serve (default: both)")
+    parser.add_argument("--processes", type=int, default=1, help="how many processes share the port (default: 1)")
+    parser.add_argument(SHARE, action="store_true", help="let other processes listen on the same port")
     arguments = parser.parse_args()
+    if arguments.processes > 1:
+        _supervise(arguments.processes)
+    else:
+        _serve(role=arguments.role, host=arguments.host, port=arguments.port, share=arguments.share_port)
+
+
+def _serve(*, role: str, host: str, port: int, share: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Uvicorn stops in order and then raises the signal again: being asked to stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.Server(config(role=arguments.role, host=arguments.host, port=arguments.port)).run()
+    server = uvicorn.Server(config(role=role, host=host, port=port))
+    server.run(sockets=[_shared_listener(host, port)] if share else None)
+
+
+def _supervise(processes: int) -> None:
+    """Runs the same command in so many processes, which share the port and, between them, the limits of this host."""
+    command = [argument for argument in sys.argv[1:] if argument != SHARE]
+    at = next(i for i, argument in enumerate(command) if argument.startswith("--processes"))
+    del command[at : at + (1 if "=" in command[at] else 2)]
+    supervisor = Supervisor(
+        [
+            Program(f"server {number + 1}", (sys.executable, "-m", "aiaas_site.server", *command, SHARE))
+            for number in range(processes)
+        ],
+        say=lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
+        environment=os.environ | {"INFERENCE_PROCESSES": str(processes)},
+        folder=BASE_DIR,
+    )
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    supervisor.start()
+    supervisor.watch()
+    asked.wait()
+    supervisor.stop()
 
 
 def config(*, role: str, host: str, port: int) -> uvicorn.Config:
@@ -41,10 +82,21 @@ def config(*, role: str, host: str, port: int) -> uvicorn.Config:
         proxy_headers=False,
         log_level="warning",
         server_header=False,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+
+def _shared_listener(host: str, port: int) -> socket.socket:
+    """A socket of this process alone at a port of several: the kernel deals new connections out among them."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((host, port))
+    listener.listen(BACKLOG)
+    listener.set_inheritable(True)
+    return listener
 
 
 if __name__ == "__main__":

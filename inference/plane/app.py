@@ -54,7 +54,8 @@ class Plane:
     async def start(self) -> None:
         """Loads the directory, then opens the spool and the engine threads."""
         self._loop = asyncio.get_running_loop()
-        host = HostRows(settings.INFERENCE_MAX_QUEUED_ROWS_HOST)
+        processes = settings.INFERENCE_PROCESSES
+        host = HostRows(settings.INFERENCE_MAX_QUEUED_ROWS_HOST // processes)
         self.versions = Versions(queue_limit=settings.INFERENCE_MAX_QUEUED_ROWS, host=host)
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="plane")
         self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed)
@@ -69,7 +70,9 @@ class Plane:
         self.shipper = Shipper(root, producer=self.spool.producer)
         self.shipper.start()
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
-        self.engines = EngineThreads(threads=settings.INFERENCE_THREADS or os.cpu_count() or 1, finish=self._finished)
+        self.engines = EngineThreads(
+            threads=settings.INFERENCE_THREADS or max(1, (os.cpu_count() or 1) // processes), finish=self._finished
+        )
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
 
