@@ -31,6 +31,7 @@ class PlaneProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self._exchange: Exchange | None = None
+        self._long_way = False
         self._head: tuple[str, str, bytes] | None = None
         self._parts: list[bytes] = []
         self._pipelined: deque[tuple[Request | RequestResponseCycle, bool]] = deque()
@@ -86,6 +87,7 @@ class PlaneProtocol(HttpToolsProtocol):
             self._begin(request, keep_alive)
 
     def on_response_complete(self) -> None:
+        self._long_way = False
         super().on_response_complete()
         self._idle_since = self.loop.time()
         self._next()
@@ -100,6 +102,7 @@ class PlaneProtocol(HttpToolsProtocol):
         if self._exchange is not None or self._pipelined:
             self._put_off((cycle, True))
         else:
+            self._long_way = True
             super()._start_asgi_task(cycle, app)
 
     def _is_short(self) -> bool:
@@ -116,7 +119,7 @@ class PlaneProtocol(HttpToolsProtocol):
         return True
 
     def _busy(self) -> bool:
-        return self._exchange is not None or (self.cycle is not None and not self.cycle.response_complete)
+        return self._exchange is not None or self._long_way
 
     def _put_off(self, waiting: tuple[Request | RequestResponseCycle, bool]) -> None:
         """Keeps a request that came before the answer to the one before it; beyond a few, its sender waits."""
@@ -131,6 +134,7 @@ class PlaneProtocol(HttpToolsProtocol):
             if isinstance(first, Request):
                 self._begin(first, keep_alive)
             else:
+                self._long_way = True
                 super()._start_asgi_task(first, self.app)
 
     def _begin(self, request: Request, keep_alive: bool) -> None:
