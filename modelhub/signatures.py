@@ -2,21 +2,39 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 DYNAMIC = -1
+# Strings: in numpy an array of objects, each of them bytes.
+BYTES = "bytes"
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor's name, dtype (numpy's name for it) and shape; -1 is a dimension of any size, the first one rows."""
+    """A tensor's name, dtype (numpy's name for it, or "bytes") and shape; -1 is a dimension of any size.
+
+    The first dimension is that of the rows, unless the manifest says that the version is not `batched`.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The dtype of the array that holds it."""
+        return _numpy(self.dtype)
+
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+
+@lru_cache
+def _numpy(name: str) -> np.dtype[Any]:
+    return np.dtype(object if name == BYTES else name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,9 @@
 """What a protocol does: parse a request into rows, render what comes out, render an error. Nothing else."""
 
+import base64
+import binascii
+import contextlib
+import json
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -16,6 +20,11 @@ from inference.plane.exchange import Answer, Request
 from inference.plane.versions import LoadedVersion, Versions
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMedia
+
+# Up to so many numbers are checked one by one, which is faster than an array's passes.
+FEW_ROWS, FEW_COLUMNS = 4, 32
+NUMBERS = frozenset((float, int))
+FLOAT_LIMITS = {size: float(np.finfo(f"f{size}").max) for size in (2, 4, 8)}
 
 
 class PredictRequest(NamedTuple):
@@ -115,40 +124,103 @@ def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object."""
+    """The body as a JSON object; the tokens NaN and Infinity are taken, too, as Python's own clients write them."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Invalid(f"The body is not JSON: {error}.", errors=(FieldError("body", "Expected JSON."),)) from error
+        document = _with_tokens(body, error)
     if not isinstance(document, dict):
         raise Invalid(f"The body is JSON, but a {_kind(document)}; expected an object.")
     return document
 
 
-def as_tensor(values: Any, spec: TensorSpec, field: str) -> Tensor:
+def _with_tokens(body: bytes, refused: orjson.JSONDecodeError) -> Any:
+    if b"NaN" in body or b"Infinity" in body:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(body)
+    raise Invalid(f"The body is not JSON: {refused}.", errors=(FieldError("body", "Expected JSON."),)) from refused
+
+
+def as_tensor(values: Any, spec: TensorSpec, field: str, *, batched: bool = True) -> Tensor:
     """Nested lists as the tensor that the signature names, checked for dtype and shape."""
-    if not isinstance(values, list):
+    wanted = spec.numpy
+    if wanted.kind == "f" and len(spec.shape) == 2 and type(values) is list and len(values) <= FEW_ROWS:
+        tensor = _small(values, spec, wanted)
+        if tensor is not None:
+            return tensor
+    if batched and not isinstance(values, list):
         raise _wrong(field, f"a {_kind(values)}", spec)
     try:
-        found = np.array(values)
+        found = np.array(values, dtype=object if wanted.kind == "O" else None)
     except ValueError as error:
         raise _wrong(field, "a ragged list, whose rows differ in length", spec) from error
-    wanted = np.dtype(spec.dtype)
     if found.size == 0:
         found = found.astype(wanted)
+    tensor = _texts(found, spec, field) if wanted.kind == "O" else _numbers(found, wanted, spec, field)
+    if tensor.ndim != len(spec.shape) and tensor.size == 0 and len(tensor) == 0:
+        tensor = tensor.reshape((0, *(max(size, 0) for size in spec.shape[1:])))  # [] says nothing of its rows' shape
+    check_shape(tensor.shape, spec, field, batched=batched)
+    return tensor
+
+
+def check_shape(shape: tuple[int, ...], spec: TensorSpec, field: str, *, batched: bool = True) -> None:
+    """Refuses a shape that is not the signature's; with `batched` any number of rows fits."""
+    fixed = spec.shape[1:] if batched else spec.shape
+    got = shape[1:] if batched else shape
+    if len(shape) != len(spec.shape) or any(size not in (-1, one) for size, one in zip(fixed, got, strict=True)):
+        raise _wrong(field, f"the shape {list(shape)}", spec)
+
+
+def _small(rows: list[Any], spec: TensorSpec, wanted: np.dtype[Any]) -> Tensor | None:
+    """A few rows of floats, without the passes over an array that cost more than they; none if anything is odd."""
+    width = spec.shape[1]
+    limit = FLOAT_LIMITS[wanted.itemsize]
+    for row in rows:
+        if type(row) is not list or len(row) > FEW_COLUMNS or not row or (len(row) != width and width >= 0):
+            return None
+        if not set(map(type, row)) <= NUMBERS or not (max(row) <= limit and min(row) >= -limit):
+            return None
+    try:
+        tensor = np.array(rows, wanted)
+    except ValueError:
+        return None
+    return tensor if tensor.ndim == 2 else None
+
+
+def _numbers(found: Tensor, wanted: np.dtype[Any], spec: TensorSpec, field: str) -> Tensor:
     if not _fits(found, wanted):
         raise _wrong(field, f"values of {_values(found)}", spec)
     with np.errstate(over="ignore"):
         tensor = found.astype(wanted, copy=False)
-    if wanted.kind == "f" and not np.isfinite(tensor).all():
+    if wanted.kind == "f" and found.dtype.kind in "iuf" and (np.isinf(tensor) & np.isfinite(found)).any():
         raise _wrong(field, f"a number that is too large for {spec.dtype}", spec)
-    if tensor.ndim != len(spec.shape) or any(
-        size not in (-1, got) for size, got in zip(spec.shape[1:], tensor.shape[1:], strict=True)
-    ):
-        raise _wrong(field, f"the shape {list(tensor.shape)}", spec)
-    if not len(tensor):
-        raise _wrong(field, "no row", spec)
     return tensor
+
+
+def _texts(found: Tensor, spec: TensorSpec, field: str) -> Tensor:
+    """Texts and {"b64": …} objects as bytes."""
+    flat = [_text(value, spec, field) for value in found.ravel()]
+    tensor = np.empty(len(flat), object)
+    tensor[:] = flat
+    return tensor.reshape(found.shape)
+
+
+def _text(value: Any, spec: TensorSpec, field: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict) and value.keys() == {"b64"}:
+        return b64(value, field)
+    raise _wrong(field, f"a {_kind(value)}", spec)
+
+
+def b64(value: Any, field: str) -> bytes:
+    """The bytes of `{"b64": "…"}`."""
+    try:
+        return base64.b64decode(value["b64"], validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise Invalid(f'{field}: expected {{"b64": base64}}; {error}.') from error
 
 
 def _fits(found: Tensor, wanted: np.dtype[Any]) -> bool:
@@ -164,12 +236,18 @@ def _fits(found: Tensor, wanted: np.dtype[Any]) -> bool:
 
 
 def _wrong(field: str, got: str, spec: TensorSpec) -> Invalid:
-    shape = "[" + ", ".join("rows" if i == 0 else str(size) for i, size in enumerate(spec.shape)) + "]"
-    expected = f"{spec.dtype} of shape {shape}"
+    expected = f"{spec.dtype} of shape {described(spec)}"
     return Invalid(
         f"{field}: got {got}; the input {spec.name!r} takes {expected}.",
         errors=(FieldError(field, f"Expected {expected}."),),
     )
+
+
+def described(spec: TensorSpec) -> str:
+    """A signature's shape for people."""
+    sizes = ("any" if size < 0 else str(size) for size in spec.shape[1:])
+    first = () if not spec.shape else ("rows" if spec.shape[0] < 0 else str(spec.shape[0]),)
+    return "[" + ", ".join((*first, *sizes)) + "]"
 
 
 def _values(found: Tensor) -> str:
@@ -183,11 +261,37 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-def dump_rows(rows: Tensor) -> bytes:
-    """A tensor as nested JSON lists; NaN and infinities as bare tokens, as TensorFlow Serving writes them."""
-    if rows.dtype.kind != "f" or np.isfinite(rows).all():
-        return orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)
-    return _dump_with_tokens(rows.tolist()).encode()
+def dump_rows(rows: Tensor, *, b64: bool = False) -> bytes:
+    """A tensor as nested JSON lists; NaN and infinities as bare tokens, as TensorFlow Serving writes them.
+
+    Bytes are written as text, and with `b64`, or if one is no UTF-8, as objects {"b64": …}.
+    """
+    kind = rows.dtype.kind
+    if kind == "O":
+        return _dump_bytes(rows, b64=b64)
+    if kind == "f":
+        if rows.dtype.itemsize == 2:
+            rows = rows.astype(np.float32)
+        if not np.isfinite(rows).all():
+            return _dump_with_tokens(rows.tolist()).encode()
+    if rows.ndim == 0:
+        return orjson.dumps(rows.item())
+    return orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _dump_bytes(rows: Tensor, *, b64: bool) -> bytes:
+    if not b64:
+        try:
+            return orjson.dumps(_each(rows.tolist(), bytes.decode))
+        except UnicodeDecodeError:
+            pass
+    return orjson.dumps(_each(rows.tolist(), lambda one: {"b64": base64.b64encode(one).decode()}))
+
+
+def _each(value: Any, write: Callable[[bytes], Any]) -> Any:
+    if isinstance(value, list):
+        return [_each(one, write) for one in value]
+    return write(value if isinstance(value, bytes) else str(value).encode())
 
 
 def _dump_with_tokens(value: Any) -> str:

@@ -1,7 +1,5 @@
 """TensorFlow Serving's REST protocol: predict, status and metadata, as its own clients write and read them."""
 
-import base64
-import binascii
 import re
 from typing import Any
 
@@ -13,7 +11,17 @@ from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
-from inference.protocols.base import Asked, Call, PredictRequest, Route, as_tensor, dump_rows, json_answer, parse_json
+from inference.protocols.base import (
+    Asked,
+    Call,
+    PredictRequest,
+    Route,
+    as_tensor,
+    b64,
+    dump_rows,
+    json_answer,
+    parse_json,
+)
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 
@@ -32,6 +40,7 @@ DTYPES = {
     "uint32": "DT_UINT32",
     "uint64": "DT_UINT64",
     "bool": "DT_BOOL",
+    "bytes": "DT_STRING",
 }
 
 
@@ -55,12 +64,10 @@ class TensorFlowServing:
         if "inputs" in document:
             return _call(_columns(document["inputs"], specs), _render_columns)
         instances = document["instances"]
-        if not isinstance(instances, list) or not instances:
-            raise Invalid(
-                "instances: expected a list of at least one row.", errors=(FieldError("instances", "Expected rows."),)
-            )
-        if version.served is not None and _is_b64(instances[0]):
-            raw = tuple(_b64(one, number) for number, one in enumerate(instances))
+        if not isinstance(instances, list):
+            raise Invalid("instances: expected a list of rows.", errors=(FieldError("instances", "Expected rows."),))
+        if version.served is not None and instances and _is_b64(instances[0]):
+            raw = tuple(_file(one, number) for number, one in enumerate(instances))
             return Call(rows=len(raw), raw=raw, render=_render_rows)
         return _call(_rows(instances, specs), _render_rows)
 
@@ -136,7 +143,9 @@ def _call(inputs: Tensors, render: Any) -> Call:
 
 def _rows(instances: list[Any], specs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
     names = {spec.name for spec in specs}
-    if not isinstance(instances[0], dict):
+    if not instances or not isinstance(instances[0], dict) or _is_b64(instances[0]):
+        if not instances:
+            return {spec.name: as_tensor([], spec, "instances") for spec in specs}
         if len(specs) > 1:
             raise Invalid(
                 f"instances: this model has the inputs {sorted(names)}; expected an object with them in each row."
@@ -186,13 +195,10 @@ def _is_b64(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"}
 
 
-def _b64(value: Any, number: int) -> bytes:
-    try:
-        if not _is_b64(value):
-            raise TypeError("it is no object with the one key b64")
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise Invalid(f'instances[{number}]: expected {{"b64": base64 of a picture file}}; {error}.') from error
+def _file(value: Any, number: int) -> bytes:
+    if not _is_b64(value):
+        raise Invalid(f'instances[{number}]: expected {{"b64": base64 of a picture file}}, as the rows before it.')
+    return b64(value, f"instances[{number}]")
 
 
 def _method_unknown(asked: Asked) -> Answer:

@@ -102,6 +102,13 @@ def test_status_and_metadata(plane: PlaneSite) -> None:
     assert [dim["size"] for dim in definition["inputs"]["x"]["tensor_shape"]["dim"]] == ["-1", "4"]
 
 
+def test_no_rows_and_bare_tokens_are_answered(plane: PlaneSite) -> None:
+    with plane.client() as client:
+        assert client.post(PREDICT, content=b'{"instances": []}').content == b'{"predictions":[]}'
+        answer = client.post("/v1/models/identity:predict", content=b'{"instances": [[NaN,Infinity,-Infinity,1]]}')
+    assert answer.content == b'{"predictions":[[NaN,Infinity,-Infinity,1.0]]}'
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -110,13 +117,13 @@ def test_status_and_metadata(plane: PlaneSite) -> None:
         (b"{}", "exactly one of"),
         (b'{"instances": [[1,2,3,4]], "inputs": [[1,2,3,4]]}', "exactly one of"),
         (b'{"instances": [], "more": 1}', "unknown keys: more"),
-        (b'{"instances": []}', "at least one row"),
-        (b'{"instances": {"x": 1}}', "at least one row"),
+        (b'{"instances": {"x": 1}}', "a list of rows"),
         (b'{"instances": [[1,2,3]]}', "float32 of shape [rows, 4]"),
         (b'{"instances": [[1,2,3,4],[1]]}', "ragged"),
         (b'{"instances": [[1,2,3,"4"]]}', "text"),
         (b'{"instances": [[1,2,3,null]]}', "nulls"),
-        (b'{"instances": [[1,2,3,NaN]]}', "not JSON"),
+        (b'{"instances": [[1,2,3,NAN]]}', "not JSON"),
+        (b'{"instances": [[1,2,3,NaN]', "not JSON"),
         (b'{"instances": [[1,2,3,1e39]]}', "too large for float32"),
         (b'{"instances": [[1,2,3,4]], "signature_name": "other"}', "serving_default"),
         (b'{"inputs": {"z": [[1,2,3,4]]}}', "['x']"),
