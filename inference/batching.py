@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -43,14 +43,14 @@ class Receipt(Protocol):
 class Work:
     """One request's rows on their way through a version, and then its answer or its error.
 
-    Either `inputs` holds the tensors, or `raw` the rows as they came (pictures), which the engine's thread prepares.
+    Either `inputs` holds the tensors, or `raw` the rows as they came (files, pixels) that its thread prepares.
     """
 
     rows: int
     deadline: float
     render: Callable[[Tensors], Reply]
     inputs: Tensors | None = None
-    raw: tuple[bytes, ...] = ()
+    raw: tuple[Any, ...] = ()
     receipt: "Receipt | None" = None
     priority: int = 0
     queued_at: float = 0.0
@@ -160,11 +160,15 @@ def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepa
         inputs = None if prepare is None else prepare(group)
         _run_ready([work for work in group if work.error is None], engine, joining, inputs)
     except Exception as error:
+        left = [work for work in group if work.error is None and work.answer is None]
+        if len(left) > 1:  # whichever of them it was, it fails alone
+            for work in left:
+                _attempt([work], engine, joining, prepare)
+            return
         if not isinstance(error, Refusal):
-            logger.exception("the engine %s failed on a batch of %d requests", engine.name, len(group))
-        for work in group:
-            if work.answer is None:
-                work.error = work.error or error
+            logger.exception("the engine %s failed on a request of %d rows", engine.name, left[0].rows if left else 0)
+        for work in left:
+            work.error = error
 
 
 def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
@@ -179,7 +183,7 @@ def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
     return list(groups.values())
 
 
-def fill(works: list[Work], buffer: Tensor, prepare: Callable[[bytes, Tensor], None]) -> Tensor:
+def fill(works: list[Work], buffer: Tensor, prepare: Callable[[Any, Tensor], None]) -> Tensor:
     """Prepares the raw rows of all works into the buffer, one under the other, and gives the rows that are filled.
 
     The rows of a work that has a bad one are taken back, and the work has its error.

@@ -65,6 +65,10 @@ class OverQuota(Refusal):
     status, title, slug = 429, "The quota or rate limit is used up", "over-quota"
 
 
+class NotImplementedHere(Refusal):
+    status, title, slug = 501, "This is not served here", "not-implemented"
+
+
 class Unavailable(Refusal):
     status, title, slug = 503, "The service cannot answer right now", "unavailable"
 

@@ -16,15 +16,18 @@ from modelhub.signatures import Signature, TensorSpec
 from tenants import scoping
 from tenants.models import Tenant
 
-def tensor(name, shape):
-    return (TensorSpec(name, "float32", tuple(shape)),)
+def tensors(given):
+    # (name, shape) of one tensor of float32, or a list of (name, dtype, shape)
+    if isinstance(given, tuple):
+        given = [(given[0], "float32", given[1])]
+    return tuple(TensorSpec(name, dtype, tuple(shape)) for name, dtype, shape in given)
 
 with scoping.operator():
     tenant = Tenant.objects.get(name={tenant!r})
     version = registry.publish(
-        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{"model.tflite": Path({path!r})}},
-        serving={{"engine": "litert", "file": "model.tflite"}},
-        signature=Signature(tensor(*{inputs!r}), tensor(*{outputs!r})), preprocessing={preprocessing!r},
+        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{Path({path!r}).name: Path({path!r})}},
+        serving={{"engine": {engine!r}, "file": Path({path!r}).name}} | {serving!r},
+        signature=Signature(tensors({inputs!r}), tensors({outputs!r})), preprocessing={preprocessing!r},
         labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}},
         actor="operator:test", now=timezone.now(),
     )
@@ -35,18 +38,18 @@ print(json.dumps(version.number))
 """
 TINY: dict[str, Any] = {
     "recipe": "", "inputs": ("x", (-1, 4)), "outputs": ("y", (-1, 3)), "preprocessing": {}, "labels": [],
-    "decision": {},
+    "decision": {}, "engine": "litert", "serving": {},
 }  # fmt: skip
 IDENTITY = TINY | {"outputs": ("y", (-1, 4))}
 CNN: dict[str, Any] = {
     "recipe": "image-classifier", "inputs": ("image", (-1, 150, 150, 3)), "outputs": ("score", (-1, 1)),
     "preprocessing": {"kind": "picture", "height": 150, "width": 150, "scale": "1/255"}, "labels": ["cat", "dog"],
-    "decision": {"kind": "binary", "threshold": 0.5},
+    "decision": {"kind": "binary", "threshold": 0.5}, "engine": "litert", "serving": {},
 }  # fmt: skip
 
 
 def publish(site: LiveSite, *, tenant: str, model: str, path: Path, deployment: str = "", **about: Any) -> int:
-    """Puts a LiteRT file into the tenant's registry, and deploys it if a name is given; says the version's number."""
+    """Puts a model file into the tenant's registry, and deploys it if a name is given; says the version's number."""
     code = PUBLISH.format(tenant=tenant, model=model, path=str(path), deployment=deployment, **about)
     number = site.python(code)
     assert isinstance(number, int)

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from modelhub.signatures import BYTES, TensorSpec
+
 Tensor = NDArray[Any]
 Tensors = Mapping[str, Tensor]
 
@@ -19,7 +21,16 @@ class Engine(Protocol):
         """Inputs by name, each of shape (rows, ...), to outputs by name, each of shape (rows, ...)."""
         ...
 
+    def close(self) -> None:
+        """Gives back what it holds; nobody runs it any more."""
+        ...
 
-def zeros(shape: tuple[int, ...], dtype: str, rows: int) -> Tensor:
-    """A tensor of zeros for a signature's shape with so many rows; other dynamic dimensions are 1."""
-    return np.zeros((rows, *(1 if size < 0 else size for size in shape[1:])), dtype=dtype)
+
+def blank(spec: TensorSpec, rows: int | None) -> Tensor:
+    """A tensor of zeros, or of empty texts, for a signature with so many rows; other dynamic dimensions are 1.
+
+    Without `rows` there is no dimension of rows.
+    """
+    sizes = tuple(1 if size < 0 else size for size in spec.shape)
+    shape = sizes if rows is None else (rows, *sizes[1:])
+    return np.full(shape, b"", object) if spec.dtype == BYTES else np.zeros(shape, spec.numpy)

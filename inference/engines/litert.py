@@ -1,4 +1,4 @@
-"""LiteRT (XNNPACK): an interpreter with one thread for each thread that runs it."""
+"""LiteRT (XNNPACK): an interpreter for each thread that runs it."""
 
 import threading
 from dataclasses import dataclass
@@ -16,16 +16,21 @@ class LiteRT:
 
     name = "litert"
 
-    def __init__(self, *, path: Path, signature: Signature) -> None:
+    def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:
         self._path = path
+        self._threads = threads
         self._signature = signature
         self._of_thread = threading.local()
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         model: _Interpreter | None = getattr(self._of_thread, "model", None)
         if model is None:
-            model = self._of_thread.model = _Interpreter.load(self._path, self._signature)
+            model = self._of_thread.model = _Interpreter.load(self._path, self._signature, self._threads)
         return model.run(inputs)
+
+    def close(self) -> None:
+        """Every interpreter goes with the last reference to this engine."""
+        self._of_thread = threading.local()
 
 
 @dataclass(slots=True)
@@ -38,8 +43,8 @@ class _Interpreter:
     rows: int = -1
 
     @classmethod
-    def load(cls, path: Path, signature: Signature) -> "_Interpreter":
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
+    def load(cls, path: Path, signature: Signature, threads: int) -> "_Interpreter":
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
         runner = interpreter.get_signature_runner()
         inputs = _by_name(signature.inputs, runner.get_input_details())
         outputs = _by_name(signature.outputs, runner.get_output_details())

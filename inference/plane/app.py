@@ -24,9 +24,10 @@ from inference.plane.gate import Disconnected, Headers, Limits, Receive, Scope, 
 from inference.plane.leases import Leases
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
+from inference.plane.statistics import Statistics
 from inference.plane.versions import LoadedVersion, Versions
 from inference.protocols.base import Asked, Call, Found, PredictRequest, WireProtocol, decompressed
-from inference.protocols.tensorflow_serving import check_version
+from inference.protocols.versioned import check_version
 from inference.scheduling import EngineThreads, Lane
 from tenants.api import problems
 from tenants.errors import DeadlineExceeded, Refusal, TooLarge
@@ -48,6 +49,7 @@ class Plane:
             deadline_seconds=settings.INFERENCE_DEADLINE_SECONDS,
         )
         self.directory = Directory()
+        self.statistics = Statistics()
         self.ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -145,6 +147,7 @@ class Plane:
         version_wanted, label = found.match.get("version", ""), found.match.get("label", "")
         if version_wanted or label:
             check_version(entry, name=found.name, version=version_wanted, label=label)
+        exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, entry.label))
         version = self.versions.loaded(entry.id)
         if version is None:
             raise Waiting(self.versions.load(entry))
@@ -181,7 +184,10 @@ class Plane:
                 self.directory.check_fresh(now)
                 key = gate.identify(exchange.request.headers, self.directory)
         assert found.route.view is not None
-        asked = Asked(exchange.request, found.match, key, deployment, self.versions, self.directory)
+        asked = Asked(
+            exchange.request, found.match, key, deployment, self.versions, self.directory, self.statistics,
+            ready=self.healthy(), limits_rows=self.limits.rows,
+        )  # fmt: skip
         self._deliver(exchange, found.route.view(asked))
 
     def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
@@ -239,6 +245,8 @@ class Plane:
     def _settle(self, batch: list[Work]) -> None:
         """Records every answer of the batch with one write, and only then lets them go."""
         answered = [work for work in batch if work.error is None and not work.abandoned]
+        if answered and isinstance(first := answered[0].receipt, Exchange) and first.tally is not None:
+            first.tally.batches += 1
         try:
             if answered:
                 self.spool.append(b"".join([frame(work.receipt.payload(work)) for work in answered if work.receipt]))
@@ -270,7 +278,13 @@ class Plane:
         assert work is not None
         assert work.answer is not None
         assert exchange.key is not None
+        assert exchange.tally is not None
         body, content_type, headers = work.answer
+        ended = time.monotonic()
+        exchange.tally.answered(
+            rows=work.rows, queue_us=int((work.taken_at - work.queued_at) * 1e6), compute_us=work.compute_us,
+            total_us=int((ended - exchange.started) * 1e6), at_ms=exchange.admitted_ms,
+        )  # fmt: skip
         answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
         self._deliver(exchange, answer)
 
@@ -285,6 +299,9 @@ class Plane:
             logger.error("request %s failed", exchange.id, exc_info=error)
             error = Fault("The request failed through no fault of yours; it was logged.")
         self._drop(exchange)
+        if exchange.tally is not None:
+            spent_us = int((time.monotonic() - exchange.started) * 1e6)
+            exchange.tally.refused(status=error.status, total_us=spent_us)
         found = exchange.found
         protocol = found.route.protocol if found is not None else routes.protocol_of(exchange.request.path)
         known = exchange.key is not None and exchange.deployment is not None
@@ -352,6 +369,7 @@ class Plane:
 
     def _directory_changed(self) -> None:
         self.versions.keep_only(self.directory.versions().values())
+        self.statistics.keep_only(self.directory.served())
 
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":
         return self._loop.run_in_executor(self._threads, call, *arguments)

@@ -108,6 +108,14 @@ class Directory:
         """Every version that some deployment serves, by id."""
         return {d.version.id: d.version for tenant in self._tenants.values() for d in tenant.deployments.values()}
 
+    def served(self) -> set[tuple[str, str, str]]:
+        """Every (tenant's id, deployment's name, MODEL@NUMBER) that is served."""
+        return {
+            (tenant.id, name, one.version.label)
+            for tenant in self._tenants.values()
+            for name, one in tenant.deployments.items()
+        }
+
     def heard(self, monotonic: float) -> None:
         self._heard_at = monotonic
 

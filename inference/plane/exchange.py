@@ -11,6 +11,7 @@ from inference.batching import Work
 if TYPE_CHECKING:
     from inference.plane.directory import DeploymentEntry, KeyEntry, VersionEntry
     from inference.plane.leases import Spent
+    from inference.plane.statistics import Tally
     from inference.plane.versions import LoadedVersion
     from inference.protocols.base import Call, Found
 
@@ -52,7 +53,7 @@ class Exchange:
 
     __slots__ = (
         "_finish", "admitted_ms", "call", "caught_up", "deadline", "deliver", "deployment", "done", "found", "id",
-        "key", "request", "spent", "started", "task", "timer", "version", "work",
+        "key", "request", "spent", "started", "tally", "task", "timer", "version", "work",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +75,7 @@ class Exchange:
         self.call: Call | None = None
         self.spent: Spent | None = None
         self.work: Work | None = None
+        self.tally: Tally | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 

@@ -1,12 +1,15 @@
 """Which path is which protocol's: predictions, and everything else that a protocol answers."""
 
-from inference.protocols import native, tensorflow_serving
+from inference.protocols import native, open_inference, tensorflow_serving
 from inference.protocols.base import Found, Route, WireProtocol
 from tenants.errors import MethodNotAllowed, NotFound
 
-ROUTES: tuple[Route, ...] = (*native.ROUTES, *tensorflow_serving.ROUTES)
+ROUTES: tuple[Route, ...] = (*native.ROUTES, *tensorflow_serving.ROUTES, *open_inference.ROUTES)
 # Whose words an error is in, where no route is found.
-PREFIXES: tuple[tuple[str, WireProtocol], ...] = (("/v1/", tensorflow_serving.PROTOCOL),)
+PREFIXES: tuple[tuple[str, WireProtocol], ...] = (
+    ("/v1/", tensorflow_serving.PROTOCOL),
+    ("/v2/", open_inference.PROTOCOL),
+)
 REMEMBERED = 4096
 
 _remembered: dict[tuple[str, str], Found] = {}

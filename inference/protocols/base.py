@@ -17,6 +17,7 @@ from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry
 from inference.plane.exchange import Answer, Request
+from inference.plane.statistics import Statistics
 from inference.plane.versions import LoadedVersion, Versions
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMedia
@@ -50,7 +51,7 @@ class Call(NamedTuple):
     rows: int
     render: Callable[[Tensors], Reply]
     inputs: Tensors | None = None
-    raw: tuple[bytes, ...] = ()
+    raw: tuple[Any, ...] = ()
     timeout: float | None = None
     priority: int = 0
 
@@ -74,6 +75,9 @@ class Asked(NamedTuple):
     deployment: DeploymentEntry | None
     versions: Versions
     directory: Directory
+    statistics: Statistics
+    ready: bool
+    limits_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +158,7 @@ def as_tensor(values: Any, spec: TensorSpec, field: str, *, batched: bool = True
         found = np.array(values, dtype=object if wanted.kind == "O" else None)
     except ValueError as error:
         raise _wrong(field, "a ragged list, whose rows differ in length", spec) from error
-    if found.size == 0:
-        found = found.astype(wanted)
-    tensor = _texts(found, spec, field) if wanted.kind == "O" else _numbers(found, wanted, spec, field)
+    tensor = as_texts(found, spec, field) if wanted.kind == "O" else as_numbers(found, spec, field)
     if tensor.ndim != len(spec.shape) and tensor.size == 0 and len(tensor) == 0:
         tensor = tensor.reshape((0, *(max(size, 0) for size in spec.shape[1:])))  # [] says nothing of its rows' shape
     check_shape(tensor.shape, spec, field, batched=batched)
@@ -187,7 +189,11 @@ def _small(rows: list[Any], spec: TensorSpec, wanted: np.dtype[Any]) -> Tensor |
     return tensor if tensor.ndim == 2 else None
 
 
-def _numbers(found: Tensor, wanted: np.dtype[Any], spec: TensorSpec, field: str) -> Tensor:
+def as_numbers(found: Tensor, spec: TensorSpec, field: str) -> Tensor:
+    """Numbers or booleans that JSON carried, in the signature's dtype."""
+    wanted = spec.numpy
+    if found.size == 0:
+        found = found.astype(wanted)
     if not _fits(found, wanted):
         raise _wrong(field, f"values of {_values(found)}", spec)
     with np.errstate(over="ignore"):
@@ -197,7 +203,7 @@ def _numbers(found: Tensor, wanted: np.dtype[Any], spec: TensorSpec, field: str)
     return tensor
 
 
-def _texts(found: Tensor, spec: TensorSpec, field: str) -> Tensor:
+def as_texts(found: Tensor, spec: TensorSpec, field: str) -> Tensor:
     """Texts and {"b64": …} objects as bytes."""
     flat = [_text(value, spec, field) for value in found.ravel()]
     tensor = np.empty(len(flat), object)

@@ -8,7 +8,7 @@ import orjson
 
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
-from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
+from inference.plane.directory import DeploymentEntry, UnknownDeployment
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import (
@@ -22,6 +22,7 @@ from inference.protocols.base import (
     json_answer,
     parse_json,
 )
+from inference.protocols.versioned import check_version
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 
@@ -76,14 +77,6 @@ class TensorFlowServing:
         if isinstance(refusal, UnknownDeployment):
             detail = f"Servable not found for request: Latest({refusal.name})"
         return orjson.dumps({"error": detail}), b"application/json"
-
-
-def check_version(entry: VersionEntry, *, name: str, version: str, label: str) -> None:
-    """Refuses a version or label in the path that the deployment does not serve."""
-    if label:
-        raise Invalid(f"Unrecognized servable version label: {label}")
-    if version and version != str(entry.number):
-        raise NotFound(f"Servable not found for request: Specific({name}, {version})")
 
 
 def status(asked: Asked) -> Answer:

@@ -100,7 +100,12 @@ class Served(Protocol):
         """The media types of raw input that `prepare` reads."""
         ...
 
-    def prepare(self, raw: bytes, into: Row) -> None:
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """The shape of one row of uint8 that `prepare` takes besides files; () if it takes files only."""
+        ...
+
+    def prepare(self, raw: bytes | Row, into: Row) -> None:
         """Writes raw input as it came into the model's input for one row; the same code as at training."""
         ...
 

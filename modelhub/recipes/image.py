@@ -112,10 +112,15 @@ class ServedPictures:
     threshold: float
     max_pixels: int
     content_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
+    pixels: tuple[int, ...] = (HEIGHT, WIDTH, 3)
 
-    def prepare(self, raw: bytes, into: NDArray[np.float32]) -> None:
-        """A JPEG, PNG or WebP file into float32 of shape (150, 150, 3), 0 to 1; raises pictures.NotAPicture."""
-        np.multiply(self.recipe.row(raw, max_pixels=self.max_pixels), SCALE, out=into)
+    def prepare(self, raw: bytes | NDArray[np.uint8], into: NDArray[np.float32]) -> None:
+        """A JPEG, PNG or WebP file, or its uint8 pixels of shape (150, 150, 3), into float32 of that shape, 0 to 1.
+
+        Raises pictures.NotAPicture.
+        """
+        pixels = self.recipe.row(raw, max_pixels=self.max_pixels) if isinstance(raw, bytes) else raw
+        np.multiply(pixels, SCALE, out=into)
 
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
         positive = float(np.ravel(outputs["score"])[0])

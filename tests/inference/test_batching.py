@@ -25,6 +25,8 @@ class Doubling:
         self.batches.append(len(inputs["x"]))
         return {"y": inputs["x"] * 2}
 
+    def close(self) -> None: ...
+
 
 def work(*values: float, deadline: float | None = None) -> Work:
     def render(outputs: Mapping[str, Tensor]) -> Reply:
@@ -123,10 +125,25 @@ def test_an_engine_that_fails_fails_its_batch_and_no_more() -> None:
         def run(self, inputs: Tensors) -> dict[str, Tensor]:
             raise ValueError("broken")
 
+        def close(self) -> None: ...
+
     one, two = work(1), work(2)
     run([one, two], engine=Broken(), prepare=None, joining=Joining(best_rows=4))
     assert isinstance(one.error, ValueError)
     assert isinstance(two.error, ValueError)
+
+
+def test_a_request_that_the_engine_cannot_run_fails_alone() -> None:
+    class Picky(Doubling):
+        def run(self, inputs: Tensors) -> dict[str, Tensor]:
+            if (inputs["x"] == 13).any():
+                raise Invalid("not 13")
+            return super().run(inputs)
+
+    works = [work(1), work(13), work(2, 3)]
+    run(works, engine=Picky(), prepare=None, joining=Joining(best_rows=8))
+    assert [one.answer and one.answer.body for one in works] == [b"[2.0]", None, b"[4.0, 6.0]"]
+    assert isinstance(works[1].error, Invalid)
 
 
 def test_compute_time_is_shared_by_rows() -> None:
