@@ -8,6 +8,7 @@ import selectors
 import socket
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -27,11 +28,12 @@ class Load:
         return self.requests / self.seconds
 
 
-def request(path: str, key: str, body: bytes, content_type: str) -> bytes:
+def request(path: str, key: str, body: bytes, content_type: str, *, headers: Mapping[str, str] | None = None) -> bytes:
     """The bytes of one POST."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: {content_type}\r\n{more}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

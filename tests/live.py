@@ -66,8 +66,9 @@ class LiveSite:
         self.processes.append(process)
         return process
 
-    def start_server(self, *, port: int | None = None, **env: str) -> subprocess.Popen[bytes]:
-        process = self.spawn("-m", "aiaas_site.server", "--port", str(port or self.port), **env)
+    def start_server(self, *, port: int | None = None, processes: int = 1, **env: str) -> subprocess.Popen[bytes]:
+        command = ("-m", "aiaas_site.server", "--port", str(port or self.port), "--processes", str(processes))
+        process = self.spawn(*command, **env)
         self.wait_until_ready(process, f"http://127.0.0.1:{port or self.port}")
         return process
 
