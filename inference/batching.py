@@ -64,27 +64,28 @@ class Work:
 
 
 class HostRows:
-    """The rows queued on the whole host, bounded."""
+    """The rows queued on the whole host, bounded; its lock guards the queues that it counts."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.queued = 0
+        self.lock = threading.Lock()
 
 
 @dataclass(slots=True)
 class Queue:
-    """The work waiting for one version, bounded in rows."""
+    """The work that waits for one version, bounded in rows."""
 
     best_rows: int
     limit: int
     host: HostRows
     rows: int = 0
+    running: int = 0
     _waiting: deque[Work] = field(default_factory=deque)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, work: Work) -> None:
         """Adds work at the end, or refuses it: the version's queue is full, or the host is."""
-        with self._lock:
+        with self.host.lock:
             if self.rows and self.rows + work.rows > self.limit:
                 raise OverQuota(
                     f"{self.rows} rows are queued for this deployment; its queue takes {self.limit}.", retry_after=1
@@ -92,7 +93,10 @@ class Queue:
             if self.host.queued and self.host.queued + work.rows > self.host.limit:
                 raise Unavailable(f"{self.host.queued} rows are queued on this host.", retry_after=1)
             work.queued = True
-            self._waiting.append(work)
+            if work.priority:
+                self._put_before_lesser(work)
+            else:
+                self._waiting.append(work)
             self.rows += work.rows
             self.host.queued += work.rows
 
@@ -103,7 +107,7 @@ class Queue:
         """
         batch: list[Work] = []
         rows = 0
-        with self._lock:
+        with self.host.lock:
             while self._waiting and (not batch or rows + self._waiting[0].rows <= self.best_rows):
                 work = self._waiting.popleft()
                 if work.abandoned:
@@ -116,11 +120,27 @@ class Queue:
                 else:
                     rows += work.rows
                 batch.append(work)
+            self.running += len(batch)
         return batch
+
+    def ran(self, batch: list[Work]) -> None:
+        """A batch that was taken has come to its end."""
+        with self.host.lock:
+            self.running -= len(batch)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether work waits here or runs."""
+        return bool(self.rows or self.running or self._waiting)
+
+    def _put_before_lesser(self, work: Work) -> None:
+        """1 is the highest priority; work without one comes after all that has one."""
+        at = next((i for i, one in enumerate(self._waiting) if not 0 < one.priority <= work.priority), None)
+        self._waiting.insert(len(self._waiting) if at is None else at, work)
 
     def forget(self, work: Work) -> None:
         """Frees the place of work whose caller has left, unless its batch has been taken already."""
-        with self._lock:
+        with self.host.lock:
             if not work.taken and work.queued:
                 work.taken, work.abandoned = True, True
                 self.rows -= work.rows

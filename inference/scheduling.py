@@ -1,9 +1,14 @@
-"""Engine threads: a free one takes the next batch of the next version that has work, versions in turn."""
+"""Engine threads, fair over tenants by the compute time that each has had.
+
+A free thread takes the next batch of the tenant that has used the least compute time among those that wait. A tenant
+that comes after a rest begins where they are, so it neither waits for who asks without end nor makes up for its rest.
+"""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference.batching import Queue, Work
@@ -12,21 +17,87 @@ from inference.batching import Queue, Work
 class Lane(Protocol):
     """A version's queue and what runs its batches."""
 
+    tenant_id: str
     queue: Queue
 
-    def run(self, batch: list[Work]) -> None: ...
+    def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
 
 
 Finish = Callable[[Lane, list[Work]], None]
 
 
+@dataclass(slots=True)
+class Share:
+    """What a tenant has used, in compute seconds, its lanes that wait, and when it was served last."""
+
+    used: float
+    lanes: deque[Lane] = field(default_factory=deque)
+    served: int = 0
+
+
+class Turns:
+    """The order in which lanes are served. Not safe for threads by itself."""
+
+    def __init__(self) -> None:
+        self._shares: dict[str, Share] = {}
+        self._waiting: set[str] = set()
+        self._announced: set[int] = set()
+        self._least = 0.0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._announced)
+
+    def add(self, lane: Lane) -> bool:
+        """Says that the lane has work; False if that is known."""
+        if id(lane) in self._announced:
+            return False
+        self._announced.add(id(lane))
+        share = self._shares.get(lane.tenant_id)
+        if share is None:
+            share = self._shares[lane.tenant_id] = Share(used=self._least)
+        if not share.lanes:
+            share.used = max(share.used, self._least)
+            self._waiting.add(lane.tenant_id)
+        share.lanes.append(lane)
+        return True
+
+    def next(self) -> Lane | None:
+        """The lane whose turn it is; among tenants that have used as much, the one that was served longest ago."""
+        if not self._waiting:
+            return None
+        tenant_id = min(self._waiting, key=self._order)
+        share = self._shares[tenant_id]
+        self._least = share.used
+        self._count += 1
+        share.served = self._count
+        lane = share.lanes.popleft()
+        self._announced.discard(id(lane))
+        if not share.lanes:
+            self._waiting.discard(tenant_id)
+        return lane
+
+    def charge(self, tenant_id: str, seconds: float) -> None:
+        """Adds compute time to what a tenant has used; when nobody waits, everything is forgotten."""
+        share = self._shares.get(tenant_id)
+        if share is not None:
+            share.used += seconds
+        if not self._waiting:
+            self._shares.clear()
+            self._least = 0.0
+
+    def _order(self, tenant_id: str) -> tuple[float, int]:
+        share = self._shares[tenant_id]
+        return share.used, share.served
+
+
 class EngineThreads:
-    """A few threads over many lanes; each lane gets one batch a turn, so that none starves another."""
+    """A few threads over many lanes."""
 
     def __init__(self, *, threads: int, finish: Finish) -> None:
         self._finish = finish
-        self._ready: deque[Lane] = deque()
-        self._waiting: set[int] = set()
+        self._turns = Turns()
+        self._busy = 0
         self._wake = threading.Condition()
         self._stopping = False
         self._threads = [
@@ -35,16 +106,19 @@ class EngineThreads:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return not self._busy and not len(self._turns)
+
     def announce(self, lane: Lane) -> None:
         """Says that the lane has work."""
         with self._wake:
-            if id(lane) not in self._waiting:
-                self._waiting.add(id(lane))
-                self._ready.append(lane)
+            if self._turns.add(lane):
                 self._wake.notify()
 
     def stop(self) -> None:
-        """Ends the threads after the batches they are at."""
+        """Ends the threads after everything that waits has run."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
@@ -53,19 +127,23 @@ class EngineThreads:
 
     def _work(self) -> None:
         while (lane := self._next()) is not None:
-            batch = lane.queue.take(time.monotonic())
+            started = time.monotonic()
+            batch = lane.queue.take(started)
             if lane.queue:
                 self.announce(lane)
             if batch:
-                lane.run(batch)
+                lane.run(batch, alone=len(batch) == 1 and self._busy == 1 and not len(self._turns))
+            with self._wake:
+                self._busy -= 1
+                self._turns.charge(lane.tenant_id, time.monotonic() - started)
+            if batch:
                 self._finish(lane, batch)
 
     def _next(self) -> Lane | None:
         with self._wake:
-            while not self._ready and not self._stopping:
+            while (lane := self._turns.next()) is None:
+                if self._stopping:
+                    return None
                 self._wake.wait()
-            if self._stopping:
-                return None
-            lane = self._ready.popleft()
-            self._waiting.discard(id(lane))
+            self._busy += 1
             return lane

@@ -1,6 +1,6 @@
-"""LiteRT (XNNPACK): an interpreter for each thread that runs it."""
+"""LiteRT (XNNPACK): an interpreter for each run that goes on at the same time."""
 
-import threading
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,35 +12,43 @@ from modelhub.signatures import Signature, TensorSpec
 
 
 class LiteRT:
-    """A LiteRT file. The file is mapped, so that its weights are in memory once beside what each thread packs."""
+    """A LiteRT file. The file is mapped, so that its weights are in memory once beside what each interpreter packs."""
 
     name = "litert"
 
     def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:
         self._path = path
-        self._threads = threads
         self._signature = signature
-        self._of_thread = threading.local()
+        self._threads = threads
+        self._free: deque[_Interpreter] = deque()
+        self._free.append(self._made())
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
-        model: _Interpreter | None = getattr(self._of_thread, "model", None)
-        if model is None:
-            model = self._of_thread.model = _Interpreter.load(self._path, self._signature, self._threads)
-        return model.run(inputs)
+        try:
+            model = self._free.pop()
+        except IndexError:
+            model = self._made()
+        try:
+            return model.run(inputs)
+        finally:
+            self._free.append(model)
 
     def close(self) -> None:
-        """Every interpreter goes with the last reference to this engine."""
-        self._of_thread = threading.local()
+        """Gives back the interpreters, and with them what the largest batch so far took; the next run makes one."""
+        self._free.clear()
+
+    def _made(self) -> "_Interpreter":
+        return _Interpreter.load(self._path, self._signature, self._threads)
 
 
 @dataclass(slots=True)
 class _Interpreter:
-    """One interpreter, shaped for `rows` rows; shaping it anew costs about 10 µs."""
+    """One interpreter, shaped for its last inputs; shaping it anew costs about 10 µs."""
 
     interpreter: Any
-    inputs: tuple[tuple[str, int, list[int]], ...]
+    inputs: tuple[tuple[str, int], ...]
     outputs: tuple[tuple[str, int], ...]
-    rows: int = -1
+    shapes: list[tuple[int, ...]]
 
     @classmethod
     def load(cls, path: Path, signature: Signature, threads: int) -> "_Interpreter":
@@ -50,23 +58,24 @@ class _Interpreter:
         outputs = _by_name(signature.outputs, runner.get_output_details())
         return cls(
             interpreter=interpreter,
-            inputs=tuple((name, details["index"], list(details["shape"])) for name, details in inputs),
+            inputs=tuple((name, details["index"]) for name, details in inputs),
             outputs=tuple((name, details["index"]) for name, details in outputs),
+            shapes=[],
         )
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
-        rows = len(inputs[self.inputs[0][0]])
-        if rows != self.rows:
+        shapes = [inputs[name].shape for name, _ in self.inputs]
+        if shapes != self.shapes:
             self._shape_for(inputs)
-            self.rows = rows
-        for name, index, _ in self.inputs:
+            self.shapes = shapes
+        for name, index in self.inputs:
             self.interpreter.set_tensor(index, inputs[name])
         self.interpreter.invoke()
         return {name: self.interpreter.get_tensor(index) for name, index in self.outputs}
 
     def _shape_for(self, inputs: Tensors) -> None:
-        self.rows = -1
-        for name, index, _ in self.inputs:
+        self.shapes = []
+        for name, index in self.inputs:
             self.interpreter.resize_tensor_input(index, inputs[name].shape)
         self.interpreter.allocate_tensors()
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 from django.conf import settings
 
 from inference.batching import HostRows, Work
@@ -36,6 +37,10 @@ from tenants.errors import DeadlineExceeded, Refusal, TooLarge
 INLINE_BODY_BYTES = 32 * 1024
 # Rows that a small model may run on the loop at once.
 INLINE_SECONDS = 300e-6
+# A lone request as cheap as this runs on the loop, too.
+ALONE_SECONDS = 2e-3
+# So long the version before a switch goes on at most, while the new one is loaded.
+WARM_UP_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
@@ -58,7 +63,13 @@ class Plane:
         self._loop = asyncio.get_running_loop()
         processes = settings.INFERENCE_PROCESSES
         host = HostRows(settings.INFERENCE_MAX_QUEUED_ROWS_HOST // processes)
-        self.versions = Versions(queue_limit=settings.INFERENCE_MAX_QUEUED_ROWS, host=host)
+        threads = settings.INFERENCE_THREADS or max(1, (os.cpu_count() or 1) // processes)
+        self.versions = Versions(
+            queue_limit=settings.INFERENCE_MAX_QUEUED_ROWS,
+            host=host,
+            budget_bytes=(settings.INFERENCE_MEMORY_BYTES or _half_of_memory()) // processes,
+            threads=threads,
+        )
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="plane")
         self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed)
         await self.feed.start()
@@ -72,9 +83,7 @@ class Plane:
         self.shipper = Shipper(root, producer=self.spool.producer)
         self.shipper.start()
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
-        self.engines = EngineThreads(
-            threads=settings.INFERENCE_THREADS or max(1, (os.cpu_count() or 1) // processes), finish=self._finished
-        )
+        self.engines = EngineThreads(threads=threads, finish=self._finished)
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
 
@@ -148,7 +157,7 @@ class Plane:
         if version_wanted or label:
             check_version(entry, name=found.name, version=version_wanted, label=label)
         exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, entry.label))
-        version = self.versions.loaded(entry.id)
+        version = self.versions.loaded(entry.id, now) or self._before_the_switch(deployment, now)
         if version is None:
             raise Waiting(self.versions.load(entry))
         exchange.version = version
@@ -171,6 +180,16 @@ class Plane:
             raise Waiting(self.feed.catch_up())
         exchange.deployment = deployment
         return key, deployment
+
+    def _before_the_switch(self, deployment: DeploymentEntry, now: float) -> LoadedVersion | None:
+        """The version that answered before, while the one that is to answer now warms up."""
+        previous = deployment.previous
+        if previous is None or now - deployment.since > WARM_UP_SECONDS:
+            return None
+        found = self.versions.loaded(previous.id, now)
+        if found is not None:
+            self.versions.preload(deployment.version)
+        return found
 
     def _view(self, exchange: Exchange, found: Found) -> None:
         """Answers what is no prediction."""
@@ -222,19 +241,28 @@ class Plane:
         version.queue.put(work)
         measured = version.measured
         if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS:
-            # Everything that this turn of the loop brings becomes one batch.
-            if not version.flushing:
-                version.flushing = True
-                self._loop.call_soon(self._flush, version)
+            self._flush_soon(version)
+            return
+        exchange.timer = self._loop.call_later(exchange.deadline - now, self._late, exchange)
+        if call.rows == 1 and measured.alone_seconds < ALONE_SECONDS and self.engines.idle:
+            self._flush_soon(version)
         else:
-            exchange.timer = self._loop.call_later(exchange.deadline - now, self._late, exchange)
             self.engines.announce(version)
 
+    def _flush_soon(self, version: LoadedVersion) -> None:
+        """Everything that this turn of the loop brings becomes one batch."""
+        if not version.flushing:
+            version.flushing = True
+            self._loop.call_soon(self._flush, version)
+
     def _flush(self, version: LoadedVersion) -> None:
-        """Runs what is queued for a small model, on the loop."""
+        """Runs what is queued for a small model on the loop, and a lone request, which two thread hops would delay."""
         version.flushing = False
+        if not version.measured.inline and (version.queue.rows > 1 or not self.engines.idle):
+            self.engines.announce(version)
+            return
         while batch := version.queue.take(time.monotonic()):
-            version.run(batch)
+            version.run(batch, alone=True)
             self._settle(batch)
 
     def _finished(self, lane: Lane, batch: list[Work]) -> None:
@@ -368,7 +396,7 @@ class Plane:
             self.spool.rotate_if_possible()
 
     def _directory_changed(self) -> None:
-        self.versions.keep_only(self.directory.versions().values())
+        self.versions.keep_only(self.directory.versions().values(), until_loaded=self.directory.until_loaded())
         self.statistics.keep_only(self.directory.served())
 
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":
@@ -401,6 +429,10 @@ def _let_go(batch: list[Work]) -> None:
 def _fail(works: list[Work], error: Exception) -> None:
     for work in works:
         work.error = work.error or error
+
+
+def _half_of_memory() -> int:
+    return int(psutil.virtual_memory().total) // 2
 
 
 def _to_nobody(answer: Answer) -> None:

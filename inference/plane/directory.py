@@ -4,7 +4,8 @@ A warm request reads it without a query and without a lock. Tenants are replaced
 that has not heard the database for `STALE_AFTER` seconds refuses rather than trusts its copy.
 """
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelhub.signatures import Signature
@@ -33,10 +34,15 @@ class VersionEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentEntry:
-    """A name that a tenant's clients call."""
+    """A name that a tenant's clients call.
+
+    `previous` answered until `since` (monotonic seconds), and goes on while the version that came after it is loaded.
+    """
 
     name: str
     version: VersionEntry
+    previous: VersionEntry | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,15 @@ class Directory:
         """Every version that some deployment serves, by id."""
         return {d.version.id: d.version for tenant in self._tenants.values() for d in tenant.deployments.values()}
 
+    def until_loaded(self) -> dict[str, str]:
+        """By the id of a version that is new under a deployment, that of the one before it."""
+        return {
+            one.version.id: one.previous.id
+            for tenant in self._tenants.values()
+            for one in tenant.deployments.values()
+            if one.previous is not None
+        }
+
     def served(self) -> set[tuple[str, str, str]]:
         """Every (tenant's id, deployment's name, MODEL@NUMBER) that is served."""
         return {
@@ -123,9 +138,11 @@ class Directory:
         """Puts what was read of a tenant in the place of what was known of it."""
         for digest in self._keys_of.pop(tenant_id, ()):
             self._keys.pop(digest, None)
-        self._tenants.pop(tenant_id, None)
+        before = self._tenants.pop(tenant_id, None)
         if tenant is None:
             return
+        if before is not None:
+            _remember(before.deployments, tenant.deployments)
         self._tenants[tenant_id] = tenant
         self._keys_of[tenant_id] = [key.digest for key in keys]
         self._keys.update({key.digest: key for key in keys})
@@ -135,3 +152,15 @@ class Directory:
             self.replace(tenant_id, [], None)
         for tenant_id, (keys, tenant) in found.items():
             self.replace(tenant_id, keys, tenant)
+
+
+def _remember(before: dict[str, DeploymentEntry], now: dict[str, DeploymentEntry]) -> None:
+    """Puts into each deployment that serves another version than before which one that was."""
+    for name, entry in now.items():
+        old = before.get(name)
+        if old is None:
+            continue
+        if old.version.id != entry.version.id:
+            now[name] = replace(entry, previous=old.version, since=time.monotonic())
+        else:
+            now[name] = replace(entry, previous=old.previous, since=old.since)

@@ -1,78 +1,69 @@
-"""Loaded versions: each is checked, loaded and measured once, however many requests wait for it."""
+"""Versions in memory, within a budget of bytes: each is loaded once, however many requests wait for it."""
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from inference import batching
 from inference.batching import HostRows, Joining, Queue, Work
-from inference.engines.base import Engine, Tensor, Tensors, blank
-from inference.engines.litert import LiteRT
-from inference.engines.onnx import Onnx
+from inference.engines.base import Tensor, Tensors, blank
+from inference.plane import loading
 from inference.plane.directory import VersionEntry
-from modelhub import artifacts, recipes
-from modelhub.recipes.base import Served
+from inference.plane.loading import Loaded
 from tenants.errors import Unavailable
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-MEASURE_SECONDS = 0.03
-# A larger batch must be worth at least this much more throughput, because the requests in it wait for one another.
-WORTH = 1.03
-# What a batch costs beside its run: handing it to a thread, and its answers back.
-HOP_SECONDS = 150e-6
-# A batch cheaper than this runs on the event loop: handing it to a thread and back would cost more.
-INLINE_SECONDS = 100e-6
 RETRY_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the engine does on this host, one thread: seconds by batch size, and what follows from it."""
+@dataclass(slots=True)
+class Counters:
+    """What happened to the versions in memory since the process began."""
 
-    seconds: dict[int, float]
-    best_rows: int
-
-    def __str__(self) -> str:
-        times = ", ".join(f"{rows}: {seconds * 1e3:.3f} ms" for rows, seconds in self.seconds.items())
-        return f"best batch {self.best_rows} on one thread ({times})"
-
-    @property
-    def inline(self) -> bool:
-        """Whether its batches are cheaper than a thread hop."""
-        return self.seconds[self.best_rows] < INLINE_SECONDS
+    hits: int = 0
+    loads: int = 0
+    load_seconds: float = 0.0
+    failures: int = 0
+    evictions: int = 0
 
 
 class LoadedVersion:
     """A version ready to answer: its engine, its recipe's serving side, and its queue."""
 
-    def __init__(
-        self, entry: VersionEntry, engine: Engine, served: Served | None, measured: Measured, queue: Queue
-    ) -> None:
+    def __init__(self, entry: VersionEntry, loaded: Loaded, queue: Queue) -> None:
         self.entry = entry
-        self.engine = engine
-        self.served = served
-        self.measured = measured
+        self.tenant_id = entry.tenant_id
+        self.engine = loaded.engine
+        self.served = loaded.served
+        self.measured = loaded.measured
+        self.memory_bytes = loaded.memory_bytes
         self.queue = queue
         self.flushing = False
+        self.used_at = time.monotonic()
         self.batched: bool = entry.manifest["serving"].get("batched", True)
+        self._alone = loaded.alone
         self._joining = Joining(
-            best_rows=measured.best_rows,
+            best_rows=self.measured.best_rows,
             shapes=any(size < 0 for spec in entry.signature.inputs for size in spec.shape[1:]),
             batched=self.batched,
         )
         self._of_thread = threading.local()
 
-    def run(self, batch: list[Work]) -> None:
-        """Runs one batch, in the thread that calls."""
+    def run(self, batch: list[Work], *, alone: bool = False) -> None:
+        """Runs one batch, in the thread that calls; `alone` says that nothing else wants the processors."""
         prepare = self.prepare if self.served is not None else None
-        batching.run(batch, engine=self.engine, prepare=prepare, joining=self._joining)
+        engine = self._alone if alone and self._alone is not None else self.engine
+        try:
+            batching.run(batch, engine=engine, prepare=prepare, joining=self._joining)
+        finally:
+            self.queue.ran(batch)
 
     def prepare(self, works: list[Work]) -> Tensors:
         """The raw rows of these works as the model's one input tensor, all in one buffer of the thread."""
@@ -88,18 +79,41 @@ class LoadedVersion:
 
 
 class Versions:
-    """The versions in memory. Loading happens in threads of its own and never holds up those that are loaded."""
+    """The versions in memory. Loading happens in a thread of its own and never holds up those that are loaded.
 
-    def __init__(self, *, queue_limit: int, host: HostRows) -> None:
+    A load that would not fit makes the versions leave that were used longest ago; those in use stay. What is newly
+    deployed is loaded beforehand while there is room.
+    """
+
+    def __init__(self, *, queue_limit: int, host: HostRows, budget_bytes: int, threads: int) -> None:
+        self.counters = Counters()
+        self.budget_bytes = budget_bytes
         self._queue_limit = queue_limit
         self._host = host
+        self._threads = threads
         self._loaded: dict[str, LoadedVersion] = {}
         self._loading: dict[str, asyncio.Future[LoadedVersion]] = {}
         self._failed: dict[str, tuple[float, str]] = {}
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
+        self._wanted: dict[str, VersionEntry] = {}
+        self._preload: dict[str, VersionEntry] = {}
+        self._preloading: asyncio.Task[None] | None = None
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
 
-    def loaded(self, version_id: str) -> LoadedVersion | None:
-        return self._loaded.get(version_id)
+    @property
+    def held_bytes(self) -> int:
+        """What the loaded versions take."""
+        return sum(version.memory_bytes for version in self._loaded.values())
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def loaded(self, version_id: str, now: float | None = None) -> LoadedVersion | None:
+        """The version if it is in memory; with `now`, in monotonic seconds, it counts as used."""
+        found = self._loaded.get(version_id)
+        if found is not None and now is not None:
+            found.used_at = now
+            self.counters.hits += 1
+        return found
 
     def states(self) -> dict[str, str]:
         """Every version that is loaded or being loaded, with its state in TensorFlow Serving's words."""
@@ -111,51 +125,106 @@ class Versions:
         return found if found is not None else await asyncio.shield(self._begin(entry))
 
     def preload(self, entry: VersionEntry) -> None:
-        """Begins to load the version, if it is not in memory and has not failed just now."""
+        """Loads the version beforehand, after all that are waited for, if there is room."""
         if entry.id not in self._loaded and entry.id not in self._loading:
-            with contextlib.suppress(Unavailable):
-                self._begin(entry).add_done_callback(_exception_seen)
+            self._preload[entry.id] = entry
+            if self._preloading is None:
+                self._preloading = asyncio.ensure_future(self._preload_all())
 
     def unload(self, version_id: str) -> None:
         """Lets go of a version; work that is queued for it is still done."""
-        self._loaded.pop(version_id, None)
+        if self._loaded.pop(version_id, None) is not None:
+            self._loader.submit(_give_back_memory)
 
-    def keep_only(self, entries: Iterable[VersionEntry]) -> None:
-        """Loads what is deployed and not loaded, and lets go what is deployed no longer."""
-        wanted = {entry.id: entry for entry in entries}
-        for version_id in self._loaded.keys() - wanted.keys():
-            del self._loaded[version_id]
-        for entry in wanted.values():
-            self.preload(entry)
+    def keep_only(self, entries: Iterable[VersionEntry], *, until_loaded: Mapping[str, str]) -> None:
+        """Lets go what is deployed no longer, and preloads what has come to be deployed.
+
+        `until_loaded` names, for a version that is new under a deployment, the one that answers until it is loaded.
+        """
+        before = self._wanted
+        self._wanted = {entry.id: entry for entry in entries}
+        kept = self._wanted.keys() | {old for new, old in until_loaded.items() if new not in self._loaded}
+        for version_id in self._loaded.keys() - kept:
+            self.unload(version_id)
+        for version_id in self._preload.keys() - self._wanted.keys():
+            del self._preload[version_id]
+        for version_id, entry in self._wanted.items():
+            if version_id not in before:
+                self.preload(entry)
 
     def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        if self._preloading is not None:
+            self._preloading.cancel()
+        self._loader.shutdown(cancel_futures=True)
+
+    async def _preload_all(self) -> None:
+        try:
+            while self._preload:
+                version_id, entry = next(iter(self._preload.items()))
+                del self._preload[version_id]
+                if version_id in self._loaded or self.held_bytes + loading.size_of(entry) > self.budget_bytes:
+                    continue
+                with contextlib.suppress(Unavailable):  # logged already
+                    await self.load(entry)
+        finally:
+            self._preloading = None
 
     def _begin(self, entry: VersionEntry) -> "asyncio.Future[LoadedVersion]":
         failed_at, why = self._failed.get(entry.id, (0.0, ""))
         if time.monotonic() - failed_at < RETRY_SECONDS and why:
             raise Unavailable(why, retry_after=RETRY_SECONDS)
-        loading = self._loading.get(entry.id)
-        if loading is None:
-            loading = self._loading[entry.id] = asyncio.ensure_future(self._load(entry))
-        return loading
+        found = self._loading.get(entry.id)
+        if found is None:
+            found = self._loading[entry.id] = asyncio.ensure_future(self._load(entry))
+            found.add_done_callback(_exception_seen)
+        return found
 
     async def _load(self, entry: VersionEntry) -> LoadedVersion:
-        loop = asyncio.get_running_loop()
+        started = time.monotonic()
         try:
-            engine, served, measured = await loop.run_in_executor(self._threads, _make, entry)
+            self._make_room(loading.size_of(entry), for_whom=entry)
+            made = await asyncio.get_running_loop().run_in_executor(
+                self._loader, lambda: loading.load(entry, threads=self._threads)
+            )
+            self._make_room(made.memory_bytes, for_whom=entry)
+        except Unavailable:
+            raise
         except Exception as error:
             logger.exception("version %s of %s could not be loaded", entry.label, entry.tenant_id)
             why = f"Version {entry.label} could not be loaded on this host."
             self._failed[entry.id] = (time.monotonic(), why)
+            self.counters.failures += 1
             raise Unavailable(why, retry_after=RETRY_SECONDS) from error
         finally:
             del self._loading[entry.id]
-        queue = Queue(best_rows=measured.best_rows, limit=self._queue_limit, host=self._host)
-        loaded = self._loaded[entry.id] = LoadedVersion(entry, engine, served, measured, queue)
+        queue = Queue(best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host)
+        found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self._failed.pop(entry.id, None)
-        logger.info("%s of %s is loaded: %s", entry.label, entry.tenant_id, measured)
-        return loaded
+        self.counters.loads += 1
+        self.counters.load_seconds += (took := time.monotonic() - started)
+        logger.info(
+            "%s of %s is loaded in %.3f s, %.1f MB: %s",
+            entry.label, entry.tenant_id, took, made.memory_bytes / 1e6, made.measured,
+        )  # fmt: skip
+        return found
+
+    def _make_room(self, needed: int, *, for_whom: VersionEntry) -> None:
+        """Lets go the versions that were used longest ago, until so many bytes fit; those in use stay."""
+        idle = sorted((one for one in self._loaded.values() if not one.queue.in_use), key=lambda one: one.used_at)
+        held = self.held_bytes
+        spare = held - sum(one.memory_bytes for one in idle)
+        if spare + needed > self.budget_bytes:
+            raise Unavailable(
+                f"Version {for_whom.label} needs {needed:,} bytes of memory; of the {self.budget_bytes:,} of this "
+                f"server {spare:,} are in use.",
+                retry_after=RETRY_SECONDS,
+            )
+        for version in idle:
+            if held + needed <= self.budget_bytes:
+                return
+            held -= version.memory_bytes
+            self.counters.evictions += 1
+            self.unload(version.entry.id)
 
 
 def _exception_seen(done: "asyncio.Future[Any]") -> None:
@@ -163,46 +232,7 @@ def _exception_seen(done: "asyncio.Future[Any]") -> None:
         done.exception()
 
 
-def _make(entry: VersionEntry) -> tuple[Engine, Served | None, Measured]:
-    """Checks the artifact against its sealed manifest, loads it and measures it."""
-    path = artifacts.checked_path(
-        tenant_id=entry.tenant_id,
-        manifest=entry.manifest,
-        manifest_seal=entry.manifest_seal,
-        file=entry.manifest["serving"]["file"],
-    )
-    engine = ENGINES[entry.manifest["serving"]["engine"]](path=path, signature=entry.signature)
-    served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
-    return engine, served, measure(engine, entry)
-
-
-ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT, Onnx.name: Onnx}
-
-
-def measure(engine: Engine, entry: VersionEntry) -> Measured:
-    """Times the engine at each batch size, on one thread, and chooses the smallest that is worth it."""
-    seconds: dict[int, float] = {}
-    best = BATCH_SIZES[0]
-    batched = entry.manifest["serving"].get("batched", True)
-    for rows in BATCH_SIZES if batched else BATCH_SIZES[:1]:
-        inputs = {spec.name: blank(spec, rows if batched else None) for spec in entry.signature.inputs}
-        seconds[rows] = _fastest(lambda inputs=inputs: engine.run(inputs))  # type: ignore[misc]
-        if rows / (seconds[rows] + HOP_SECONDS) > WORTH * best / (seconds[best] + HOP_SECONDS):
-            best = rows
-        elif rows > best * 2:
-            break
-    return Measured(seconds=seconds, best_rows=best)
-
-
-def _fastest(step: Callable[[], object]) -> float:
-    """Seconds of the fastest of several runs, the first left out."""
-    step()
-    fastest = float("inf")
-    until = time.perf_counter() + MEASURE_SECONDS
-    while True:
-        started = time.perf_counter()
-        step()
-        ended = time.perf_counter()
-        fastest = min(fastest, ended - started)
-        if ended > until:
-            return fastest
+def _give_back_memory() -> None:
+    """The C library keeps what was freed unless it is asked."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)

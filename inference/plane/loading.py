@@ -1,0 +1,74 @@
+"""Loading a version: its artifact is checked against its sealed manifest, its engine made, measured and weighed."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from inference.engines.base import Engine
+from inference.engines.litert import LiteRT
+from inference.engines.measuring import Measured, blanks, fastest, measure, with_alone
+from inference.engines.onnx import Onnx
+from inference.plane.directory import VersionEntry
+from modelhub import artifacts, recipes
+from modelhub.recipes.base import Served
+
+ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT, Onnx.name: Onnx}
+# A row this cheap is not worth a second engine for lone requests.
+ALONE_FROM_SECONDS = 300e-6
+# What a runtime needs for a model is a small multiple of its file; a reading beyond this is of something else.
+MOST_TIMES_FILE = 8
+SPARE_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a version is served with; `alone` answers a lone request, where several threads are faster."""
+
+    engine: Engine
+    alone: Engine | None
+    served: Served | None
+    measured: Measured
+    memory_bytes: int
+
+
+def load(entry: VersionEntry, *, threads: int) -> Loaded:
+    """Makes a version ready to be run by so many engine threads. Takes as long as its measuring does."""
+    serving = entry.manifest["serving"]
+    path = artifacts.checked_path(
+        tenant_id=entry.tenant_id, manifest=entry.manifest, manifest_seal=entry.manifest_seal, file=serving["file"]
+    )
+    make = ENGINES[serving["engine"]]
+    batched = serving.get("batched", True)
+    engine = make(path=path, signature=entry.signature)
+    measured = measure(engine, entry.signature, batched=batched)
+    engine.close()
+    alone: Engine | None = None
+    processors = os.cpu_count() or 1
+    one = blanks(entry.signature, 1 if batched else None)
+    if processors > 1 and measured.seconds[1] > ALONE_FROM_SECONDS:
+        several = make(path=path, signature=entry.signature, threads=processors)
+        measured = with_alone(measured, {processors: fastest(lambda: several.run(one))})
+        alone = several if measured.alone_threads > 1 else None
+    before = _resident()
+    engine = make(path=path, signature=entry.signature)
+    engine.run(blanks(entry.signature, measured.best_rows if batched else None))
+    grown = _between(_resident() - before, path)
+    served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
+    return Loaded(engine, alone, served, measured, grown * (threads + (alone is not None)))
+
+
+def size_of(entry: VersionEntry) -> int:
+    """The size in bytes of the file that serves a version: what it takes at least."""
+    return int(entry.manifest["files"][entry.manifest["serving"]["file"]]["size"])
+
+
+def _between(grown: int, path: Path) -> int:
+    size = path.stat().st_size
+    return min(max(grown, size), size * MOST_TIMES_FILE + SPARE_BYTES)
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,79 @@
+"""Turns: compute time is shared over tenants, whatever their batches cost and however many they bring."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.batching import HostRows, Queue, Work
+from inference.scheduling import Turns
+
+
+@dataclass(eq=False)
+class Lane:
+    """A fake lane whose batches all take so long."""
+
+    tenant_id: str
+    seconds: float = 0.001
+    queue: Queue = field(default_factory=lambda: Queue(best_rows=1, limit=1, host=HostRows(1)))
+
+    def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
+
+
+def served(turns: Turns, batches: int) -> list[Lane]:
+    """Which lanes are served, if each has work again as soon as its batch is taken."""
+    order = []
+    for _ in range(batches):
+        lane = turns.next()
+        assert lane is not None
+        assert isinstance(lane, Lane)
+        turns.add(lane)
+        turns.charge(lane.tenant_id, lane.seconds)
+        order.append(lane)
+    return order
+
+
+@given(st.lists(st.lists(st.floats(1e-4, 2e-2), min_size=1, max_size=4), min_size=2, max_size=5))
+def test_tenants_with_endless_work_have_equal_shares_of_compute_time(costs: list[list[float]]) -> None:
+    turns = Turns()
+    lanes = [Lane(f"t{number}", seconds) for number, own in enumerate(costs) for seconds in own]
+    for lane in lanes:
+        assert turns.add(lane)
+    used = dict.fromkeys([lane.tenant_id for lane in lanes], 0.0)
+    for lane in served(turns, 2000):
+        used[lane.tenant_id] += lane.seconds
+    longest = max(lane.seconds for lane in lanes)
+    assert max(used.values()) - min(used.values()) <= 2 * longest
+
+
+def test_who_comes_after_a_rest_goes_first() -> None:
+    turns = Turns()
+    flood = [Lane("flood", 0.004) for _ in range(50)]
+    for lane in flood:
+        turns.add(lane)
+    assert {lane.tenant_id for lane in served(turns, 10)} == {"flood"}
+    seldom = Lane("seldom", 0.001)
+    turns.add(seldom)
+    assert turns.next() is seldom
+
+
+def test_lanes_of_one_tenant_take_turns_and_a_lane_is_announced_once() -> None:
+    turns = Turns()
+    one, two = Lane("t"), Lane("t")
+    assert turns.add(one)
+    assert turns.add(two)
+    assert not turns.add(one)
+    assert served(turns, 4) == [one, two, one, two]
+    assert len(turns) == 2
+
+
+def test_a_debt_is_forgotten_when_nobody_waits() -> None:
+    turns = Turns()
+    busy = Lane("busy", 10.0)
+    turns.add(busy)
+    assert turns.next() is busy
+    turns.charge("busy", 10.0)
+    assert turns.next() is None
+    turns.add(busy)
+    turns.add(Lane("other", 1.0))
+    assert {lane.tenant_id for lane in served(turns, 2)} == {"busy", "other"}
