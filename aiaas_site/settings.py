@@ -97,6 +97,7 @@ INFERENCE_MEMORY_BYTES = env.int("INFERENCE_MEMORY_BYTES", default=0)
 # How many server processes share this host; the limits above and the processors are shared out among them.
 INFERENCE_PROCESSES = env.int("INFERENCE_PROCESSES", default=1)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 
 # Trainer
