@@ -8,7 +8,8 @@ import orjson
 
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
-from inference.plane.directory import DeploymentEntry, UnknownDeployment
+from inference.plane import routing
+from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import (
@@ -22,7 +23,6 @@ from inference.protocols.base import (
     json_answer,
     parse_json,
 )
-from inference.protocols.versioned import check_version
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 
@@ -82,14 +82,18 @@ class TensorFlowServing:
 def status(asked: Asked) -> Answer:
     """What GET /v1/models/NAME answers."""
     deployment = _deployment(asked)
+    states = asked.versions.states()
+    one_alone = asked.match["version"] or asked.match["label"]
+    shown = [_version(asked)] if one_alone else [deployment.version, *(one for one, _ in deployment.canaries)]
     return json_answer(
         {
             "model_version_status": [
                 {
-                    "version": str(deployment.version.number),
-                    "state": asked.versions.states().get(deployment.version.id, "START"),
+                    "version": str(version.number),
+                    "state": states.get(version.id, "START"),
                     "status": {"error_code": "OK", "error_message": ""},
                 }
+                for version in shown
             ]
         }
     )
@@ -97,15 +101,18 @@ def status(asked: Asked) -> Answer:
 
 def _deployment(asked: Asked) -> DeploymentEntry:
     assert asked.deployment is not None
-    match = asked.match
-    check_version(asked.deployment.version, name=match["name"], version=match["version"], label=match["label"])
     return asked.deployment
+
+
+def _version(asked: Asked) -> VersionEntry:
+    return routing.named(_deployment(asked), version=asked.match["version"], label=asked.match["label"])
 
 
 def metadata(asked: Asked) -> Answer:
     """What GET /v1/models/NAME/metadata answers."""
     deployment = _deployment(asked)
-    signature = deployment.version.signature
+    version = _version(asked)
+    signature = version.signature
     definition = {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
@@ -113,7 +120,7 @@ def metadata(asked: Asked) -> Answer:
     }
     return json_answer(
         {
-            "model_spec": {"name": deployment.name, "signature_name": "", "version": str(deployment.version.number)},
+            "model_spec": {"name": deployment.name, "signature_name": "", "version": str(version.number)},
             "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
         }
     )
