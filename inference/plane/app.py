@@ -267,7 +267,8 @@ class Plane:
             self._flush_soon(version)
             return
         exchange.timer = self._loop.call_later(exchange.deadline - now, self._late, exchange)
-        if call.rows == 1 and measured.alone_seconds < ALONE_SECONDS and self.engines.idle:
+        # Files are never read on the loop: what one costs is not known before.
+        if call.rows == 1 and not call.raw and measured.alone_seconds < ALONE_SECONDS and self.engines.idle:
             self._flush_soon(version)
         else:
             self.engines.announce(version)
