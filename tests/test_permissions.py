@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from inference.models import Deployment
+from inference.models import Deployment, DeploymentLabel, DeploymentTarget
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
 from tenants import accounts, api_keys, scoping
 from tests.conftest import Account
@@ -101,6 +101,21 @@ def a_deployment(account: Account) -> Things:
     return {"name": f"{account.tenant.name}s-own"}
 
 
+def a_split_deployment(account: Account) -> Things:
+    things = a_deployment(account)
+    row = Deployment.across_tenants.get(name=things["name"])
+    other = ModelVersion.objects.create(tenant=account.tenant, model=row.version.model, number=2, manifest=MANIFEST)
+    DeploymentTarget.objects.create(tenant=account.tenant, deployment=row, version=other, weight=10)
+    return things
+
+
+def a_labelled_deployment(account: Account) -> Things:
+    things = a_deployment(account)
+    row = Deployment.across_tenants.get(name=things["name"])
+    DeploymentLabel.objects.create(tenant=account.tenant, deployment=row, name="acmes-stable", version=row.version)
+    return things | {"label": "acmes-stable"}
+
+
 @dataclass(frozen=True)
 class Route:
     """`things` runs in operator scope. `shared`: the path's values name nothing of one tenant, as a month does.
@@ -167,6 +182,12 @@ ROUTES = [
     Route("GET", "/deployments/{name}", "read", things=a_deployment),
     Route("PATCH", "/deployments/{name}", "manage", things=a_deployment, body={"version": 1}),
     Route("DELETE", "/deployments/{name}", "manage", 204, things=a_deployment),
+    Route("POST", "/deployments/{name}/rollback", "manage", things=a_split_deployment),
+    Route("POST", "/deployments/{name}/promote", "manage", things=a_split_deployment, body={}),
+    Route("POST", "/deployments/{name}/pause", "manage", things=a_deployment),
+    Route("POST", "/deployments/{name}/resume", "manage", things=a_deployment),
+    Route("PUT", "/deployments/{name}/labels/{label}", "manage", things=a_labelled_deployment, body={"version": 1}),
+    Route("DELETE", "/deployments/{name}/labels/{label}", "manage", 204, things=a_labelled_deployment),
     Route("GET", "/usage", ("read", "billing")),
     Route("GET", "/invoices", "billing"),
     Route("GET", "/invoices/{month}", "billing", things=this_month, shared=True),

@@ -2,9 +2,22 @@
 
 from django.urls import path
 
-from inference.api.deployments import DeploymentsView, DeploymentView
+from inference.api.deployments import (
+    DeploymentsView,
+    DeploymentView,
+    LabelView,
+    PauseView,
+    PromoteView,
+    ResumeView,
+    RollbackView,
+)
 
 urlpatterns = [
     path("deployments", DeploymentsView.as_view(), name="deployments"),
     path("deployments/<str:name>", DeploymentView.as_view(), name="deployment"),
+    path("deployments/<str:name>/rollback", RollbackView.as_view(), name="deployment-rollback"),
+    path("deployments/<str:name>/promote", PromoteView.as_view(), name="deployment-promote"),
+    path("deployments/<str:name>/pause", PauseView.as_view(), name="deployment-pause"),
+    path("deployments/<str:name>/resume", ResumeView.as_view(), name="deployment-resume"),
+    path("deployments/<str:name>/labels/<str:label>", LabelView.as_view(), name="deployment-label"),
 ]

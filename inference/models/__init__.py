@@ -1,5 +1,5 @@
 """This app's tables, a module for each noun."""
 
-from inference.models.deployments import Deployment
+from inference.models.deployments import Deployment, DeploymentLabel, DeploymentTarget
 
-__all__ = ["Deployment"]
+__all__ = ["Deployment", "DeploymentLabel", "DeploymentTarget"]

@@ -17,18 +17,19 @@ import psutil
 from django.conf import settings
 
 from inference.batching import HostRows, Work
-from inference.plane import gate, metrics, routes
-from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment
+from inference.plane import gate, metrics, routes, routing, traffic
+from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer, Deliver, Exchange, HeaderList, Request, Waiting
 from inference.plane.feed import Feed
 from inference.plane.gate import Disconnected, Headers, Limits, Receive, Scope, Send
 from inference.plane.leases import Leases
+from inference.plane.routing import Target
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
 from inference.plane.statistics import Statistics, bucket
+from inference.plane.traffic import Traffic
 from inference.plane.versions import LoadedVersion, Versions
 from inference.protocols.base import Asked, Call, Found, PredictRequest, WireProtocol, decompressed
-from inference.protocols.versioned import check_version
 from inference.scheduling import EngineThreads, Lane
 from tenants.api import problems
 from tenants.errors import DeadlineExceeded, Refusal, TooLarge
@@ -55,6 +56,7 @@ class Plane:
         )
         self.directory = Directory()
         self.statistics = Statistics()
+        self.traffic = Traffic(processes=settings.INFERENCE_PROCESSES)
         self.ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -154,14 +156,14 @@ class Plane:
         if not exchange.deadline:
             exchange.deadline = gate.deadline(request.headers, self.limits, now=now)
         key, deployment = self._find(exchange, found, now)
-        entry = deployment.version
-        version_wanted, label = found.match.get("version", ""), found.match.get("label", "")
-        if version_wanted or label:
-            check_version(entry, name=found.name, version=version_wanted, label=label)
+        target = exchange.target or self._choose(exchange, found, key, deployment)
+        entry = target.version
         exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, entry.label))
-        version = self.versions.loaded(entry.id, now) or self._before_the_switch(deployment, now)
+        version = self.versions.loaded(entry.id, now) or self._standing_in(found, deployment, entry, now)
         if version is None:
             raise Waiting(self.versions.load(entry))
+        if version.entry is not entry:
+            exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, version.entry.label))
         exchange.version = version
         call = exchange.call or self._parse(exchange, found, version)
         spent = self.leases.spend(key.tenant, call.rows)
@@ -183,15 +185,35 @@ class Plane:
         exchange.deployment = deployment
         return key, deployment
 
-    def _before_the_switch(self, deployment: DeploymentEntry, now: float) -> LoadedVersion | None:
-        """The version that answered before, while the one that is to answer now warms up."""
-        previous = deployment.previous
-        if previous is None or now - deployment.since > WARM_UP_SECONDS:
+    def _choose(self, exchange: Exchange, found: Found, key: KeyEntry, deployment: DeploymentEntry) -> Target:
+        """Draws the target of a request, once: when what is cold is there, it is the same."""
+        match = found.match
+        exchange.target = target = routing.choose(
+            deployment, key=key, headers=exchange.request.headers, version=match.get("version", ""),
+            label=match.get("label", ""),
+        )  # fmt: skip
+        if deployment.limits.any:
+            self.traffic.admit(exchange, deployment)
+        return target
+
+    def _standing_in(
+        self, found: Found, deployment: DeploymentEntry, entry: VersionEntry, now: float
+    ) -> LoadedVersion | None:
+        """The version that answered before, while the one that is to answer now warms up; none if it was named."""
+        if found.match.get("version") or found.match.get("label"):
             return None
-        found = self.versions.loaded(previous.id, now)
-        if found is not None:
-            self.versions.preload(deployment.version)
-        return found
+        if entry is deployment.version:
+            before, since = deployment.previous, deployment.since
+        elif any(entry is version for version, _ in deployment.canaries):
+            before, since = deployment.version, deployment.split_at
+        else:
+            return None
+        if before is None or now - since > WARM_UP_SECONDS:
+            return None
+        standing_in = self.versions.loaded(before.id, now)
+        if standing_in is not None:
+            self.versions.preload(entry)
+        return standing_in
 
     def _view(self, exchange: Exchange, found: Found) -> None:
         """Answers what is no prediction."""
@@ -232,6 +254,9 @@ class Plane:
     def _queue(self, exchange: Exchange, version: LoadedVersion, call: Call) -> None:
         """Queues the work, for the loop itself if it is cheap, else for an engine's thread."""
         now = time.monotonic()
+        assert exchange.deployment is not None
+        if (own := exchange.deployment.limits).any:
+            traffic.check_rows(own, call.rows, queued=version.queue.rows)
         if call.rows > self.limits.rows:
             raise TooLarge(f"The request has {call.rows:,} rows; the limit is {self.limits.rows:,}.")
         if call.timeout is not None:
@@ -354,10 +379,16 @@ class Plane:
         if exchange.spent is not None:
             exchange.spent.give_back()
             exchange.spent = None
+        if exchange.place is not None:
+            exchange.place.leave()
+            exchange.place = None
 
     def _deliver(self, exchange: Exchange, answer: Answer) -> None:
         exchange.done = True
         self.statistics.totals.delivered(answer.status, int((time.monotonic() - exchange.started) * 1e6))
+        if exchange.place is not None:
+            exchange.place.leave()
+            exchange.place = None
         if exchange.timer is not None:
             exchange.timer.cancel()
         answer.headers.append((b"x-request-id", exchange.id.encode()))
@@ -408,7 +439,9 @@ class Plane:
 
     def _directory_changed(self) -> None:
         self.versions.keep_only(self.directory.versions().values(), until_loaded=self.directory.until_loaded())
-        self.statistics.keep_only(self.directory.served())
+        served = self.directory.served()
+        self.statistics.keep_only(served)
+        self.traffic.keep_only({(tenant_id, name) for tenant_id, name, _ in served})
 
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":
         return self._loop.run_in_executor(self._threads, call, *arguments)

@@ -11,7 +11,9 @@ from inference.batching import Work
 if TYPE_CHECKING:
     from inference.plane.directory import DeploymentEntry, KeyEntry, VersionEntry
     from inference.plane.leases import Spent
+    from inference.plane.routing import Target
     from inference.plane.statistics import Tally
+    from inference.plane.traffic import Gauge
     from inference.plane.versions import LoadedVersion
     from inference.protocols.base import Call, Found
 
@@ -53,7 +55,7 @@ class Exchange:
 
     __slots__ = (
         "_finish", "admitted_ms", "call", "caught_up", "deadline", "deliver", "deployment", "done", "found", "id",
-        "key", "request", "spent", "started", "tally", "task", "timer", "version", "work",
+        "key", "place", "request", "spent", "started", "tally", "target", "task", "timer", "version", "work",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +76,8 @@ class Exchange:
         self.version: LoadedVersion | None = None
         self.call: Call | None = None
         self.spent: Spent | None = None
+        self.target: Target | None = None
+        self.place: Gauge | None = None
         self.work: Work | None = None
         self.tally: Tally | None = None
         self.task: asyncio.Task[None] | None = None
