@@ -5,11 +5,13 @@ Django runs as WSGI in threads: on ASGI it serves a third of the requests, and r
 """
 
 import asyncio
+import hmac
 import json
 import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aiaas_site.settings")
@@ -23,6 +25,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from inference.plane import metrics
 from inference.plane.app import Plane
 from inference.plane.routes import takes
 from tenants.api import problems
@@ -49,6 +52,8 @@ class Door:
         if scope["type"] == "http":
             if self.plane is not None and takes(scope["path"]):
                 await self.plane(scope, receive, send)
+            elif scope["path"] == "/metrics" and self.plane is not None:
+                await self._metrics(scope, send)
             elif scope["path"] == "/healthz":
                 await self._health(send)
             elif self._control is not None:
@@ -70,6 +75,16 @@ class Door:
             await _refuse(TooLarge(f"The body has {declared:,} bytes; the limit is {limit:,}."), send)
         else:
             await self._control(scope, receive, send)
+
+    async def _metrics(self, scope: Scope, send: Send) -> None:
+        """What Prometheus reads, for whoever has the token; without a token there is no such page."""
+        sent = dict(scope["headers"]).get(b"authorization", b"")
+        token = settings.METRICS_TOKEN.encode()
+        if not token or not hmac.compare_digest(sent, b"Bearer " + token):
+            await _refuse(NotFound("There is nothing at /metrics."), send)
+            return
+        text = await asyncio.to_thread(metrics.exposition, Path(settings.SPOOL_DIR).parent / "metrics")
+        await _answer(200, text, metrics.CONTENT_TYPE, {}, send)
 
     async def _health(self, send: Send) -> None:
         if self.plane is not None and not self.plane.healthy():

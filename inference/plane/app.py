@@ -17,7 +17,7 @@ import psutil
 from django.conf import settings
 
 from inference.batching import HostRows, Work
-from inference.plane import cache, gate, routes, routing, traffic
+from inference.plane import cache, gate, metrics, routes, routing, traffic
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer, Deliver, Exchange, HeaderList, Request, Waiting
 from inference.plane.feed import Feed
@@ -27,7 +27,7 @@ from inference.plane.routing import Target
 from inference.plane.shadow import Shadows
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
-from inference.plane.statistics import Statistics
+from inference.plane.statistics import Statistics, bucket
 from inference.plane.traffic import Traffic
 from inference.plane.versions import LoadedVersion, Versions
 from inference.protocols.base import Asked, Call, Found, PredictRequest, WireProtocol, decompressed
@@ -66,7 +66,7 @@ class Plane:
         """Loads the directory, then opens the spool and the engine threads."""
         self._loop = asyncio.get_running_loop()
         processes = settings.INFERENCE_PROCESSES
-        host = HostRows(settings.INFERENCE_MAX_QUEUED_ROWS_HOST // processes)
+        self.host_rows = host = HostRows(settings.INFERENCE_MAX_QUEUED_ROWS_HOST // processes)
         threads = settings.INFERENCE_THREADS or max(1, (os.cpu_count() or 1) // processes)
         self.versions = Versions(
             queue_limit=settings.INFERENCE_MAX_QUEUED_ROWS,
@@ -89,6 +89,7 @@ class Plane:
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
         self.engines = EngineThreads(threads=threads, finish=self._finished)
         self.shadows = Shadows(self.versions, host, self.engines.announce)
+        self._metrics = metrics.Snapshot(root.parent / "metrics", producer=self.spool.producer)
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
 
@@ -100,6 +101,7 @@ class Plane:
         self.spool.rotate_if_possible()
         await asyncio.to_thread(self.shipper.stop)
         self.spool.release()
+        self._metrics.remove()
         await self.feed.stop()
         self.versions.close()
         self._threads.shutdown()
@@ -349,6 +351,10 @@ class Plane:
         first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
         if ran and first is not None and first.tally is not None:
             first.tally.batches += 1
+            totals, rows = self.statistics.totals, sum([work.rows for work in answered])
+            totals.rows += rows
+            totals.batch_rows[bucket(rows)] += 1
+            totals.compute_us[bucket(sum([work.compute_us for work in answered]))] += 1
         try:
             payloads = [work.receipt.payload(work) for work in answered if work.receipt]
             if records := b"".join([frame(payload) for payload in payloads if payload is not None]):
@@ -384,8 +390,10 @@ class Plane:
         assert exchange.tally is not None
         body, content_type, headers = work.answer
         ended = time.monotonic()
+        queue_us = int((work.taken_at - work.queued_at) * 1e6)
+        self.statistics.totals.queue_us[bucket(queue_us)] += 1
         exchange.tally.answered(
-            rows=work.rows, queue_us=int((work.taken_at - work.queued_at) * 1e6), compute_us=work.compute_us,
+            rows=work.rows, queue_us=queue_us, compute_us=work.compute_us,
             total_us=int((ended - exchange.started) * 1e6), at_ms=exchange.admitted_ms,
         )  # fmt: skip
         answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
@@ -430,6 +438,7 @@ class Plane:
         if exchange.place is not None:
             exchange.place.leave()
             exchange.place = None
+        self.statistics.totals.delivered(answer.status, int((time.monotonic() - exchange.started) * 1e6))
         if exchange.timer is not None:
             exchange.timer.cancel()
         answer.headers.append((b"x-request-id", exchange.id.encode()))
@@ -476,6 +485,7 @@ class Plane:
         while True:
             await asyncio.sleep(SEGMENT_SECONDS)
             self.spool.rotate_if_possible()
+            self._loop.run_in_executor(self._threads, self._metrics.write, metrics.reading(self))
 
     def _directory_changed(self) -> None:
         self.versions.keep_only(self.directory.versions().values(), until_loaded=self.directory.until_loaded())

@@ -148,6 +148,10 @@ class Directory:
         """Whether the database was heard lately."""
         return monotonic - self._heard_at <= STALE_AFTER
 
+    def age(self, monotonic: float) -> float:
+        """Seconds since the database was heard."""
+        return monotonic - self._heard_at
+
     def versions(self) -> dict[str, VersionEntry]:
         """Every version that some deployment serves, by id."""
         return {

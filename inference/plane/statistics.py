@@ -1,6 +1,5 @@
 """What was answered, counted for each deployment and version: plain additions on the event loop."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -55,7 +54,7 @@ class Tally:
     failed_us: int = 0
     cache_hits: int = 0
     last_ms: int = 0
-    histogram: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    histogram: list[int] = field(default_factory=lambda: no_counts())
 
     def answered(self, *, rows: int, queue_us: int, compute_us: int, total_us: int, at_ms: int) -> None:
         """A request was answered."""
@@ -74,11 +73,34 @@ class Tally:
         self.failed_us += total_us
 
 
+def no_counts() -> list[int]:
+    """An empty histogram."""
+    return [0] * BUCKETS
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts of the whole process, by status class and as histograms of microseconds, and of rows in a batch."""
+
+    statuses: dict[int, int] = field(default_factory=dict)
+    total_us: list[int] = field(default_factory=no_counts)
+    queue_us: list[int] = field(default_factory=no_counts)
+    compute_us: list[int] = field(default_factory=no_counts)
+    batch_rows: list[int] = field(default_factory=no_counts)
+    rows: int = 0
+
+    def delivered(self, status: int, total_us: int) -> None:
+        """An answer of any kind went out."""
+        family = status // 100
+        self.statuses[family] = self.statuses.get(family, 0) + 1
+        self.total_us[bucket(total_us)] += 1
+
+
 class Statistics:
     """The tallies of this process."""
 
     def __init__(self) -> None:
-        self.started_ms = time.time_ns() // 1_000_000
+        self.totals = Totals()
         self._tallies: dict[Key, Tally] = {}
 
     def of(self, key: Key) -> Tally:

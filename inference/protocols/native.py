@@ -1,10 +1,13 @@
 """The service's own protocol: raw input as its sender has it, an answer in the language of the task."""
 
+import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import multipart
 import numpy as np
 import orjson
 
@@ -18,9 +21,11 @@ from modelhub.recipes.base import Served
 from tenants.api import problems
 from tenants.errors import Invalid, NotFound, Refusal, UnsupportedMedia
 
+MAX_PARTS = 1024
+
 
 class Native:
-    """`image/*` for a model of pictures; JSON with `instances` or `inputs` for any model."""
+    """A file, or a form with several, for a model of pictures; JSON with `instances` or `inputs` for any model."""
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
         served = version.served
@@ -28,13 +33,18 @@ class Native:
             if not request.body:
                 raise Invalid(f"The body is empty; expected the bytes of one {served.content_types[0]}.")
             return Call(rows=1, raw=(request.body,), render=self._renderer(request, version, served, many=False))
+        if served is not None and request.content_type == "multipart/form-data":
+            files = _files(request, served)
+            names = [name for name, _ in files]
+            render = self._renderer(request, version, served, many=True, names=names)
+            return Call(rows=len(files), raw=tuple(data for _, data in files), render=render)
         if request.content_type == "application/json":
             call = tensorflow_serving.PROTOCOL.parse(request, version)
             if served is None:
                 return call
             render = self._renderer(request, version, served, many=True)
             return Call(rows=call.rows, inputs=call.inputs, raw=call.raw, render=render)
-        expected = (*(served.content_types if served is not None else ()), "application/json")
+        expected = (*((*served.content_types, "multipart/form-data") if served is not None else ()), "application/json")
         raise UnsupportedMedia(
             f"Content-Type {request.content_type or '(none)'!r} is not taken by this deployment; expected "
             f"{' or '.join(expected)}."
@@ -43,12 +53,22 @@ class Native:
     def render_error(self, refusal: Refusal) -> tuple[bytes, bytes]:
         return json.dumps(problems.body(refusal), ensure_ascii=False).encode(), problems.CONTENT_TYPE.encode()
 
-    def _renderer(self, request: PredictRequest, version: LoadedVersion, served: Served, *, many: bool) -> Any:
+    def _renderer(
+        self,
+        request: PredictRequest,
+        version: LoadedVersion,
+        served: Served,
+        *,
+        many: bool,
+        names: Sequence[str] = (),
+    ) -> Any:
         entry = version.entry
 
         def render(outputs: Tensors) -> Reply:
             rows = len(next(iter(outputs.values())))
             answers = [served.answer({name: tensor[i] for name, tensor in outputs.items()}) for i in range(rows)]
+            if names:
+                answers = [{"file": name} | answer for name, answer in zip(names, answers, strict=True)]
             about = {
                 "request_id": request.id,
                 "deployment": request.deployment,
@@ -59,6 +79,30 @@ class Native:
             return Reply(orjson.dumps(({"predictions": answers} if many else answers[0]) | about, default=_plain))
 
         return render
+
+
+def _files(request: PredictRequest, served: Served) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each file of a form, in their order."""
+    _, options = multipart.parse_options_header(request.headers[b"content-type"].decode("latin-1"))
+    stream, size = io.BytesIO(request.body), len(request.body)
+    try:
+        form = multipart.MultipartParser(
+            stream, options.get("boundary", ""), size, part_limit=MAX_PARTS, spool_limit=size + 1, memory_limit=size + 1
+        )
+        parts = list(form)
+    except (multipart.MultipartError, ValueError) as error:
+        raise Invalid(f"The body is no form with files: {error}.") from error
+    try:
+        found = [(part.filename or part.name, part.raw) for part in parts]
+        kinds = {part.content_type for part in parts if not _matches(part.content_type, served.content_types)}
+    finally:
+        for part in parts:
+            part.close()
+    if not found:
+        raise Invalid(f"The form has no file; expected one or more {served.content_types[0]}.")
+    if kinds - {"application/octet-stream"}:
+        raise UnsupportedMedia(f"The form has parts of {sorted(kinds)}; expected {', '.join(served.content_types)}.")
+    return found
 
 
 def _matches(content_type: str, accepted: tuple[str, ...]) -> bool:

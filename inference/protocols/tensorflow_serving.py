@@ -50,6 +50,8 @@ class TensorFlowServing:
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
         document = parse_json(request.body)
+        if request.verb in ("classify", "regress"):
+            return _examples(document, request, version)
         if ("instances" in document) == ("inputs" in document):
             raise Invalid(
                 f"The body has the keys {sorted(document)}; expected exactly one of 'instances' (rows) and 'inputs' "
@@ -63,7 +65,10 @@ class TensorFlowServing:
             raise Invalid(f"Signature {document['signature_name']!r} is not there; this model has {SIGNATURE!r}.")
         specs = version.entry.signature.inputs
         if "inputs" in document:
-            return _call(_columns(document["inputs"], specs), _render_columns)
+            columns = _columns(document["inputs"], specs, batched=version.batched)
+            return _call(columns, _render_columns) if version.batched else Call(1, _render_columns, columns)
+        if not version.batched:
+            raise Invalid("instances: this model has no rows; send 'inputs'.")
         instances = document["instances"]
         if not isinstance(instances, list):
             raise Invalid("instances: expected a list of rows.", errors=(FieldError("instances", "Expected rows."),))
@@ -85,18 +90,31 @@ def status(asked: Asked) -> Answer:
     states = asked.versions.states()
     one_alone = asked.match["version"] or asked.match["label"]
     shown = [_version(asked)] if one_alone else [deployment.version, *(one for one, _ in deployment.canaries)]
-    return json_answer(
+    about = [
         {
-            "model_version_status": [
-                {
-                    "version": str(version.number),
-                    "state": states.get(version.id, "START"),
-                    "status": {"error_code": "OK", "error_message": ""},
-                }
-                for version in shown
-            ]
+            "version": str(version.number),
+            "state": states.get(version.id, "START"),
+            "status": {"error_code": "OK", "error_message": ""},
         }
-    )
+        for version in shown
+    ]
+    for version in shown:
+        if version.id not in states:
+            asked.versions.preload(version)
+    # KServe's clients read `name` and `ready` of the same answer.
+    ready = states.get(shown[0].id) == "AVAILABLE"
+    return json_answer({"name": deployment.name, "ready": ready, "model_version_status": about})
+
+
+def alive(asked: Asked) -> Answer:
+    """What KServe's clients ask of a server."""
+    return json_answer({"status": "alive"})
+
+
+def models(asked: Asked) -> Answer:
+    """The names of the tenant's deployments."""
+    assert asked.key is not None
+    return json_answer({"models": sorted(asked.key.tenant.deployments)})
 
 
 def _deployment(asked: Asked) -> DeploymentEntry:
@@ -134,6 +152,43 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
+def _examples(document: dict[str, Any], request: PredictRequest, version: LoadedVersion) -> Call:
+    """The rows of classify and regress: `examples`, each with all features that `context` does not have."""
+    unknown = sorted(document.keys() - {"examples", "context", "signature_name"})
+    examples, context = document.get("examples"), document.get("context", {})
+    if unknown or not isinstance(examples, list) or not isinstance(context, dict):
+        raise Invalid(
+            f"The body has the keys {sorted(document)}; expected 'examples', a list of objects with features."
+        )
+    if not all(isinstance(one, dict) for one in examples):
+        raise Invalid("examples: expected an object with the features of the row in each.")
+    specs = version.entry.signature.inputs
+    rows = [context | one for one in examples]
+    render = _render_classes if request.verb == "classify" else _render_values
+    labels = version.entry.manifest.get("labels", [])
+    return _call(_rows(rows, specs), lambda outputs: render(outputs, labels))
+
+
+def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
+    """For each row its labels with their scores; one score of two labels is the second's."""
+    scores = next(iter(outputs.values()))
+    rows = scores.reshape(len(scores), -1).tolist()
+    if len(labels) == 2 and rows and len(rows[0]) == 1:
+        rows = [[1 - row[0], row[0]] for row in rows]
+    results = [
+        [[labels[i] if len(labels) == len(row) else str(i), score] for i, score in enumerate(row)] for row in rows
+    ]
+    return Reply(orjson.dumps({"results": results}))
+
+
+def _render_values(outputs: Tensors, labels: list[str]) -> Reply:
+    """For each row its one value."""
+    values = next(iter(outputs.values()))
+    if len(values) and values[0].size != 1:
+        raise Invalid(f"regress: this model gives {values[0].size} values a row, and regress takes one; use predict.")
+    return Reply(b'{"results":' + dump_rows(values.reshape(len(values))) + b"}")
+
+
 def _call(inputs: Tensors, render: Any) -> Call:
     counts = {name: len(tensor) for name, tensor in inputs.items()}
     if len(set(counts.values())) != 1:
@@ -160,25 +215,31 @@ def _rows(instances: list[Any], specs: tuple[TensorSpec, ...]) -> dict[str, Tens
     }
 
 
-def _columns(inputs: Any, specs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
+def _columns(inputs: Any, specs: tuple[TensorSpec, ...], *, batched: bool) -> dict[str, Tensor]:
     names = {spec.name for spec in specs}
     if not isinstance(inputs, dict):
         if len(specs) > 1:
             raise Invalid(
                 f"inputs: this model has the inputs {sorted(names)}; expected an object with one tensor for each."
             )
-        return {specs[0].name: as_tensor(inputs, specs[0], "inputs")}
+        return {specs[0].name: as_tensor(inputs, specs[0], "inputs", batched=batched)}
     if inputs.keys() != names:
         raise Invalid(f"inputs: got {sorted(inputs)}; expected an object with the keys {sorted(names)}.")
-    return {spec.name: as_tensor(inputs[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
+    return {spec.name: as_tensor(inputs[spec.name], spec, f"inputs.{spec.name}", batched=batched) for spec in specs}
+
+
+def _dumped(name: str, tensor: Tensor) -> bytes:
+    return dump_rows(tensor, b64=name.endswith("_bytes"))
 
 
 def _render_rows(outputs: Tensors) -> Reply:
     if len(outputs) == 1:
-        return Reply(b'{"predictions":' + dump_rows(next(iter(outputs.values()))) + b"}")
+        return Reply(b'{"predictions":' + _dumped(*next(iter(outputs.items()))) + b"}")
     count = len(next(iter(outputs.values())))
     rows = (
-        b"{" + b",".join(orjson.dumps(name) + b":" + dump_rows(np.asarray(t[i])) for name, t in outputs.items()) + b"}"
+        b"{"
+        + b",".join(orjson.dumps(name) + b":" + _dumped(name, np.asarray(t[i])) for name, t in outputs.items())
+        + b"}"
         for i in range(count)
     )
     return Reply(b'{"predictions":[' + b",".join(rows) + b"]}")
@@ -186,8 +247,8 @@ def _render_rows(outputs: Tensors) -> Reply:
 
 def _render_columns(outputs: Tensors) -> Reply:
     if len(outputs) == 1:
-        return Reply(b'{"outputs":' + dump_rows(next(iter(outputs.values()))) + b"}")
-    columns = b",".join(orjson.dumps(name) + b":" + dump_rows(tensor) for name, tensor in outputs.items())
+        return Reply(b'{"outputs":' + _dumped(*next(iter(outputs.items()))) + b"}")
+    columns = b",".join(orjson.dumps(name) + b":" + _dumped(name, tensor) for name, tensor in outputs.items())
     return Reply(b'{"outputs":{' + columns + b"}}")
 
 
@@ -202,15 +263,23 @@ def _file(value: Any, number: int) -> bytes:
 
 
 def _method_unknown(asked: Asked) -> Answer:
-    raise NotFound(f"The method {asked.match['method']!r} is not served here; this model answers :predict.")
+    raise NotFound(f"The method {asked.match['method']!r} is not served here: predict, classify or regress.")
 
 
 PROTOCOL = TensorFlowServing()
 ROUTES = (
-    Route(re.compile(MODEL + ":predict/?", re.IGNORECASE), "POST", PROTOCOL, verb="predict"),
+    *(
+        Route(re.compile(MODEL + f":{verb}/?", re.IGNORECASE), "POST", PROTOCOL, verb=verb)
+        for verb in ("predict", "classify", "regress")
+    ),
+    Route(re.compile("/"), "GET", PROTOCOL, view=alive, public=True),
+    Route(re.compile("/v1/models/?", re.IGNORECASE), "GET", PROTOCOL, view=models),
     Route(re.compile(MODEL + "/metadata/?", re.IGNORECASE), "GET", PROTOCOL, view=metadata),
     Route(re.compile(MODEL + "/?", re.IGNORECASE), "GET", PROTOCOL, view=status),
     Route(
-        re.compile(MODEL + ":(?!predict/?$)(?P<method>[a-z]+)/?", re.IGNORECASE), "POST", PROTOCOL, view=_method_unknown
+        re.compile(MODEL + ":(?!(?:predict|classify|regress)/?$)(?P<method>[a-z]+)/?", re.IGNORECASE),
+        "POST",
+        PROTOCOL,
+        view=_method_unknown,
     ),
 )

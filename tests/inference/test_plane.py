@@ -167,7 +167,7 @@ def test_unknown_paths_methods_and_versions(plane: PlaneSite) -> None:
         assert client.post("/v1/models/nope:predict", json=ROWS).json() == {
             "error": "Servable not found for request: Latest(nope)"
         }
-        assert client.post("/v1/models/identity:classify", json=ROWS).status_code == 404
+        assert client.post("/v1/models/identity:explain", json=ROWS).status_code == 404
         assert client.get(PREDICT).status_code == 405
         assert client.get("/api/v1/deployments/identity/predict").status_code == 405
         assert client.get("/v1/nothing").status_code == 404

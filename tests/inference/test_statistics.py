@@ -1,0 +1,83 @@
+"""What was answered, as the service counts it: histograms, Triton's statistics, Prometheus's page."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.plane.statistics import BUCKETS, bucket, no_counts, quantile, upper_bound
+from tests.inference.conftest import PlaneSite
+from tests.live import free_port
+
+TOKEN = "a-token-for-prometheus"
+
+
+@given(st.integers(0, 2**40))
+def test_a_duration_is_in_the_bucket_that_bounds_it(microseconds: int) -> None:
+    index = bucket(microseconds)
+    assert 0 <= index < BUCKETS
+    if index < BUCKETS - 1:
+        below = upper_bound(index - 1) if index else 0
+        assert below <= microseconds < upper_bound(index)
+        assert upper_bound(index) - below <= max(1, below / 8 + 1)
+
+
+@given(st.lists(st.integers(1, 10**7), min_size=1, max_size=300), st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_quantile_is_within_an_eighth(durations: list[int], share: float) -> None:
+    histogram = no_counts()
+    for one in durations:
+        histogram[bucket(one)] += 1
+    exact = sorted(durations)[max(0, -(-len(durations) * int(share * 100) // 100) - 1)]
+    found = quantile(histogram, share)
+    assert found is not None
+    assert exact <= found * 1000 <= exact * 1.125 + 1
+
+
+def test_nothing_has_no_quantile() -> None:
+    assert quantile(no_counts(), 0.99) is None
+
+
+@pytest.fixture(scope="module")
+def watched(plane: PlaneSite) -> Iterator[str]:
+    """Two server processes on one port, whose metrics may be read: their address."""
+    port = free_port()
+    server = plane.site.start_server(port=port, processes=2, METRICS_TOKEN=TOKEN)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(30)
+
+
+def read(url: str) -> dict[str, float]:
+    text = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+    return {name: float(value) for name, value in re.findall(r"^(aiaas_\S+) (\S+)$", text, re.MULTILINE)}
+
+
+def test_metrics_are_the_sum_over_processes(plane: PlaneSite, watched: str) -> None:
+    headers = {"X-API-Key": plane.acme_key}
+    time.sleep(1.5)
+    before = read(watched)
+    for _ in range(40):  # each on a connection of its own, so that both processes have some
+        assert httpx.post(f"{watched}/v1/models/tiny:predict", json={"instances": [[1, 2, 3, 4]] * 2}, headers=headers)
+        assert httpx.post(f"{watched}/v1/models/tiny:predict", content=b"{", headers=headers).status_code == 400
+    deadline = time.monotonic() + 10
+    while (after := read(watched)).get("aiaas_rows_total", 0) < before.get("aiaas_rows_total", 0) + 80:
+        assert time.monotonic() < deadline, after
+        time.sleep(0.2)
+    assert after['aiaas_requests_total{status="4xx"}'] == before['aiaas_requests_total{status="4xx"}'] + 40
+    assert after["aiaas_request_seconds_count"] >= before["aiaas_request_seconds_count"] + 80
+    assert after["aiaas_batch_rows_sum"] == before["aiaas_batch_rows_sum"] + 80
+    assert after["aiaas_processes"] == 3  # the plane of the other tests shares the folder
+    assert not [name for name in after if "tiny" in name or "acme" in name or "ten_" in name]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+def test_metrics_are_for_who_has_the_token(watched: str, headers: dict[str, str]) -> None:
+    assert httpx.get(f"{watched}/metrics", headers=headers).status_code == 404
+
+
+def test_without_a_token_there_are_no_metrics(plane: PlaneSite) -> None:
+    assert httpx.get(f"{plane.site.url}/metrics", headers={"Authorization": "Bearer x"}).status_code == 404
