@@ -165,6 +165,8 @@ class Plane:
         version = self.versions.loaded(entry.id, now) or self._standing_in(found, deployment, entry, now)
         if version is None:
             raise Waiting(self.versions.load(entry))
+        if version.entry is not entry:
+            exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, version.entry.label))
         exchange.version = version
         call = exchange.call or self._parse(exchange, found, version)
         spent = self.leases.spend(key.tenant, call.rows)
@@ -435,10 +437,10 @@ class Plane:
 
     def _deliver(self, exchange: Exchange, answer: Answer) -> None:
         exchange.done = True
+        self.statistics.totals.delivered(answer.status, int((time.monotonic() - exchange.started) * 1e6))
         if exchange.place is not None:
             exchange.place.leave()
             exchange.place = None
-        self.statistics.totals.delivered(answer.status, int((time.monotonic() - exchange.started) * 1e6))
         if exchange.timer is not None:
             exchange.timer.cancel()
         answer.headers.append((b"x-request-id", exchange.id.encode()))

@@ -89,7 +89,8 @@ def status(asked: Asked) -> Answer:
     deployment = _deployment(asked)
     states = asked.versions.states()
     one_alone = asked.match["version"] or asked.match["label"]
-    shown = [_version(asked)] if one_alone else [deployment.version, *(one for one, _ in deployment.canaries)]
+    main = _version(asked)
+    shown = [main] if one_alone else [main, *(one for one, _ in deployment.canaries)]
     about = [
         {
             "version": str(version.number),
@@ -98,11 +99,10 @@ def status(asked: Asked) -> Answer:
         }
         for version in shown
     ]
-    for version in shown:
-        if version.id not in states:
-            asked.versions.preload(version)
+    ready = states.get(main.id) == "AVAILABLE"
+    if not ready:
+        asked.versions.preload(main)
     # KServe's clients read `name` and `ready` of the same answer.
-    ready = states.get(shown[0].id) == "AVAILABLE"
     return json_answer({"name": deployment.name, "ready": ready, "model_version_status": about})
 
 

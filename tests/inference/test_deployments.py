@@ -1,5 +1,7 @@
 """Deployments over the control API and in the admin."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
@@ -146,7 +148,12 @@ def test_the_operator_pauses_resumes_and_rolls_back(acme_client: APIClient) -> N
 @pytest.mark.usefixtures("versions")
 def test_a_roll_back_that_comes_too_late_changes_nothing(acme: Account, acme_client: APIClient) -> None:
     acme_client.post(PATH, {"name": "front", "model": "cats", "version": 1}, format="json")
-    about = {"tenant": acme.tenant, "name": "front", "actor": "system:auto-rollback", "now": timezone.now()}
+    about: dict[str, Any] = {
+        "tenant": acme.tenant,
+        "name": "front",
+        "actor": "system:auto-rollback",
+        "now": timezone.now(),
+    }
     with scoping.tenant(acme.tenant.pk):
         second = ModelVersion.objects.for_tenant(acme.tenant).get(model__name="cats", number=2)
         deployments.point(**about, model=None, number=2)
