@@ -17,13 +17,14 @@ import psutil
 from django.conf import settings
 
 from inference.batching import HostRows, Work
-from inference.plane import gate, metrics, routes, routing, traffic
+from inference.plane import cache, gate, metrics, routes, routing, traffic
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer, Deliver, Exchange, HeaderList, Request, Waiting
 from inference.plane.feed import Feed
 from inference.plane.gate import Disconnected, Headers, Limits, Receive, Scope, Send
 from inference.plane.leases import Leases
 from inference.plane.routing import Target
+from inference.plane.shadow import Shadows
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
 from inference.plane.statistics import Statistics, bucket
@@ -56,6 +57,7 @@ class Plane:
         )
         self.directory = Directory()
         self.statistics = Statistics()
+        self.cache = cache.Cache(settings.INFERENCE_CACHE_BYTES // settings.INFERENCE_PROCESSES)
         self.traffic = Traffic(processes=settings.INFERENCE_PROCESSES)
         self.ready = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +88,7 @@ class Plane:
         self.shipper.start()
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
         self.engines = EngineThreads(threads=threads, finish=self._finished)
+        self.shadows = Shadows(self.versions, host, self.engines.announce)
         self._metrics = metrics.Snapshot(root.parent / "metrics", producer=self.spool.producer)
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
@@ -230,6 +233,7 @@ class Plane:
         asked = Asked(
             exchange.request, found.match, key, deployment, self.versions, self.directory, self.statistics,
             ready=self.healthy(), limits_rows=self.limits.rows,
+            shadows=self.shadows,
         )  # fmt: skip
         self._deliver(exchange, found.route.view(asked))
 
@@ -261,8 +265,13 @@ class Plane:
             raise TooLarge(f"The request has {call.rows:,} rows; the limit is {self.limits.rows:,}.")
         if call.timeout is not None:
             exchange.deadline = min(exchange.deadline, now + call.timeout)
+        render = call.render
+        if self._keeps_outputs(exchange):
+            if self._answer_from_cache(exchange, version, call, now):
+                return
+            render = exchange.keeping(render)
         work = exchange.work = Work(
-            call.rows, exchange.deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=exchange,
+            call.rows, exchange.deadline, render, inputs=call.inputs, raw=call.raw, receipt=exchange,
             priority=call.priority, queued_at=now,
         )  # fmt: skip
         version.queue.put(work)
@@ -276,6 +285,46 @@ class Plane:
             self._flush_soon(version)
         else:
             self.engines.announce(version)
+
+    def _keeps_outputs(self, exchange: Exchange) -> bool:
+        """Whether what the engine puts out is looked at again: by the cache, or by a shadow."""
+        assert exchange.deployment is not None
+        assert exchange.target is not None
+        return bool(exchange.deployment.cache_seconds or exchange.target.shadow)
+
+    def _answer_from_cache(self, exchange: Exchange, version: LoadedVersion, call: Call, now: float) -> bool:
+        """Answers with outputs that are kept, if there are any; recorded as any answer, with no compute time."""
+        deployment, found, request = exchange.deployment, exchange.found, exchange.request
+        assert deployment is not None
+        assert found is not None
+        if not deployment.cache_seconds:
+            return False
+        reader = f"{type(found.route.protocol).__name__}.{found.route.verb}"
+        exchange.cache_key = cache.key_of(
+            version.tenant_id, version.entry.id, reader=reader, headers=request.headers, body=request.body
+        )
+        outputs = self.cache.get(exchange.cache_key, seconds=deployment.cache_seconds, now=now)
+        if outputs is None:
+            return False
+        work = exchange.work = Work(
+            call.rows, exchange.deadline, call.render, receipt=exchange, queued_at=now, taken_at=now, taken=True
+        )
+        work.answer = call.render(outputs)
+        exchange.cache_key = None
+        if exchange.tally is not None:
+            exchange.tally.cache_hits += 1
+        self._settle([work], ran=False)
+        return True
+
+    def _look_again(self, exchange: Exchange, work: Work, now: float) -> None:
+        """After the answer has gone: keeps what the engine put out, and asks the shadow."""
+        outputs, deployment, target = exchange.outputs, exchange.deployment, exchange.target
+        if outputs is None or deployment is None or target is None:
+            return
+        if exchange.cache_key is not None:
+            self.cache.put(exchange.cache_key, outputs, now=now)
+        if target.shadow is not None:
+            self.shadows.follow(work, outputs, target.shadow, deployment=deployment.name, now=now)
 
     def _flush_soon(self, version: LoadedVersion) -> None:
         """Everything that this turn of the loop brings becomes one batch."""
@@ -298,18 +347,20 @@ class Plane:
         del lane
         self._loop.call_soon_threadsafe(self._settle, batch)
 
-    def _settle(self, batch: list[Work]) -> None:
+    def _settle(self, batch: list[Work], *, ran: bool = True) -> None:
         """Records every answer of the batch with one write, and only then lets them go."""
         answered = [work for work in batch if work.error is None and not work.abandoned]
-        if answered and isinstance(first := answered[0].receipt, Exchange) and first.tally is not None:
+        first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
+        if ran and first is not None and first.tally is not None:
             first.tally.batches += 1
             totals, rows = self.statistics.totals, sum([work.rows for work in answered])
             totals.rows += rows
             totals.batch_rows[bucket(rows)] += 1
             totals.compute_us[bucket(sum([work.compute_us for work in answered]))] += 1
         try:
-            if answered:
-                self.spool.append(b"".join([frame(work.receipt.payload(work)) for work in answered if work.receipt]))
+            payloads = [work.receipt.payload(work) for work in answered if work.receipt]
+            if records := b"".join([frame(payload) for payload in payloads if payload is not None]):
+                self.spool.append(records)
         except Refusal as refusal:
             _fail(answered, refusal)
         except Exception as error:
@@ -349,6 +400,7 @@ class Plane:
         )  # fmt: skip
         answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
         self._deliver(exchange, answer)
+        self._look_again(exchange, work, ended)
 
     def _late(self, exchange: Exchange) -> None:
         self._finish(exchange, DeadlineExceeded("The deadline passed before the answer was there."))
@@ -441,6 +493,8 @@ class Plane:
         self.versions.keep_only(self.directory.versions().values(), until_loaded=self.directory.until_loaded())
         served = self.directory.served()
         self.statistics.keep_only(served)
+        if self.ready:
+            self.shadows.keep_only(served)
         self.traffic.keep_only({(tenant_id, name) for tenant_id, name, _ in served})
 
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":

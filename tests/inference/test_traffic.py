@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from inference.plane.cache import Cache, key_of
 from inference.plane.directory import DeploymentEntry, KeyEntry, TenantEntry, VersionEntry
 from inference.plane.routing import choose
 from modelhub.signatures import Signature
@@ -194,3 +196,79 @@ def test_a_canary_that_grows_keeps_its_callers() -> None:
     assert few < many
     assert abs(len(few) / 2000 - 0.1) < 0.04
     assert abs(len(many) / 2000 - 0.3) < 0.06
+
+
+def billed(client: httpx.Client, version: int) -> dict[str, int]:
+    """What the ledger has of the deployment's version, by meter."""
+    asked = {"deployment": "front", "version": f"two@{version}"}
+    rows = client.get("/api/v1/usage", params=asked).json()["results"]
+    found: collections.Counter[str] = collections.Counter()
+    for row in rows:
+        found[row["meter"]] += int(float(row["quantity"]))
+    return dict(found)
+
+
+def billed_at_last(client: httpx.Client, version: int) -> dict[str, int]:
+    """What the ledger has once all segments, which are closed each second, have come in."""
+    found = billed(client, version)
+    while True:
+        time.sleep(2)
+        found, before = billed(client, version), found
+        if found == before:
+            return found
+
+
+def test_a_shadow_is_compared_and_never_seen(client: httpx.Client) -> None:
+    before = [billed_at_last(client, number) for number in (1, 2)]
+    asked_times = 0
+    change(client, shadow={"version": 2})
+    shadow = "/api/v1/deployments/front/shadow"
+
+    def asked() -> bool:
+        nonlocal asked_times
+        asked_times += 1
+        assert answered_by(ask(client)) == 1
+        return bool(client.get(shadow).json()["differed"])
+
+    wait_for(asked)
+    assert ask(client, path="/versions/2").status_code == 404
+    requests = before[0].get("requests", 0) + asked_times
+    wait_for(lambda: billed(client, 1).get("requests", 0) == requests)
+    assert billed(client, 2) == before[1]
+    change(client, shadow={"version": 1})
+
+    def agrees() -> bool:
+        assert answered_by(ask(client)) == 1
+        return bool(client.get(shadow).json()["agreed"])
+
+    wait_for(agrees)
+    change(client, shadow=None)
+    assert client.get(shadow).status_code == 404
+
+
+def test_a_kept_answer_is_billed_and_is_its_version_s_own(client: httpx.Client) -> None:
+    before = billed_at_last(client, 1).get("requests", 0)
+    change(client, cache_seconds=60)
+    answers = [ask(client) for _ in range(5)]
+    assert {answered_by(answer) for answer in answers} == {1}
+    assert len({answer.content for answer in answers}) == 1
+    statistics = client.get("/v2/models/front/versions/1/stats").json()["model_stats"][0]["inference_stats"]
+    assert int(statistics["cache_hit"]["count"]) == 4
+    wait_for(lambda: billed(client, 1).get("requests", 0) == before + 5)
+    change(client, version=2)
+    wait_for(lambda: answered_by(ask(client)) == 2)
+    assert {answered_by(ask(client)) for _ in range(5)} == {2}
+
+
+def test_the_cache_is_fair_and_bounded() -> None:
+    kept = Cache(64_000)
+    small = {"y": np.zeros(100, np.float32)}
+    mine = key_of("small", "v", reader="", headers={}, body=b"")
+    kept.put(mine, small, now=0)
+    for i in range(500):
+        kept.put(key_of("large", "v", reader="", headers={}, body=bytes([i % 256, i // 256])), small, now=0)
+    assert kept.held_bytes <= 64_000
+    assert kept.get(mine, seconds=1, now=0.5) is not None
+    assert kept.get(mine._replace(tenant_id="large"), seconds=1, now=0.5) is None
+    assert kept.get(mine._replace(version_id="w"), seconds=1, now=0.5) is None
+    assert kept.get(mine, seconds=1, now=1.0) is None
