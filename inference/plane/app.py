@@ -17,7 +17,7 @@ import psutil
 from django.conf import settings
 
 from inference.batching import HostRows, Work
-from inference.plane import cache, gate, metrics, routes, routing, traffic
+from inference.plane import cache, gate, metrics, routes, routing, traffic, watch
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer, Deliver, Exchange, HeaderList, Request, Waiting
 from inference.plane.feed import Feed
@@ -30,6 +30,7 @@ from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
 from inference.plane.statistics import Statistics, bucket
 from inference.plane.traffic import Traffic
 from inference.plane.versions import LoadedVersion, Versions
+from inference.plane.watch import Watch
 from inference.protocols.base import Asked, Call, Found, PredictRequest, WireProtocol, decompressed
 from inference.scheduling import EngineThreads, Lane
 from tenants.api import problems
@@ -57,6 +58,7 @@ class Plane:
         )
         self.directory = Directory()
         self.statistics = Statistics()
+        self.watch = Watch(self.statistics, self.directory)
         self.cache = cache.Cache(settings.INFERENCE_CACHE_BYTES // settings.INFERENCE_PROCESSES)
         self.traffic = Traffic(processes=settings.INFERENCE_PROCESSES)
         self.ready = False
@@ -487,7 +489,9 @@ class Plane:
         while True:
             await asyncio.sleep(SEGMENT_SECONDS)
             self.spool.rotate_if_possible()
-            self._loop.run_in_executor(self._threads, self._metrics.write, metrics.reading(self))
+            self._in_thread(self._metrics.write, metrics.reading(self))
+            for verdict in self.watch.due(time.monotonic()):
+                self._in_thread(watch.roll_back, verdict)
 
     def _directory_changed(self) -> None:
         self.versions.keep_only(self.directory.versions().values(), until_loaded=self.directory.until_loaded())

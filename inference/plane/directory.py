@@ -52,6 +52,16 @@ UNLIMITED = DeploymentLimits()
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a new version must not pass, over a window of so many seconds, once it has had so many requests."""
+
+    error_rate: float | None
+    p99_ms: int | None
+    window_seconds: int
+    minimum_requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentEntry:
     """A name that a tenant's clients call: `version` answers what the canaries, by percent, do not.
 
@@ -71,6 +81,7 @@ class DeploymentEntry:
     paused: bool = False
     limits: DeploymentLimits = UNLIMITED
     cache_seconds: int = 0
+    bounds: Bounds | None = None
 
     @property
     def addressable(self) -> list[VersionEntry]:
@@ -160,6 +171,10 @@ class Directory:
             for one in tenant.deployments.values()
             for version in one.versions
         }
+
+    def deployments(self) -> list[DeploymentEntry]:
+        """Every deployment of every tenant."""
+        return [one for tenant in self._tenants.values() for one in tenant.deployments.values()]
 
     def until_loaded(self) -> dict[str, str]:
         """By the id of a version that is new under a deployment, that of the one before it."""

@@ -16,7 +16,15 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from inference.deployments import with_versions
 from inference.models import Deployment
-from inference.plane.directory import DeploymentEntry, DeploymentLimits, Directory, KeyEntry, TenantEntry, VersionEntry
+from inference.plane.directory import (
+    Bounds,
+    DeploymentEntry,
+    DeploymentLimits,
+    Directory,
+    KeyEntry,
+    TenantEntry,
+    VersionEntry,
+)
 from modelhub.models import ModelVersion
 from modelhub.signatures import from_json as signature_from_json
 from tenants import scoping
@@ -177,6 +185,15 @@ def _deployment_entry(row: Deployment) -> DeploymentEntry:
         paused=row.paused,
         limits=DeploymentLimits(row.requests_per_minute, row.concurrency, row.rows_per_request, row.queue_rows),
         cache_seconds=row.cache_seconds,
+        bounds=_bounds(row),
+    )
+
+
+def _bounds(row: Deployment) -> Bounds | None:
+    if row.rollback_error_rate is None and row.rollback_p99_ms is None:
+        return None
+    return Bounds(
+        row.rollback_error_rate, row.rollback_p99_ms, row.rollback_window_seconds, row.rollback_minimum_requests
     )
 
 
