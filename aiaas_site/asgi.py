@@ -25,7 +25,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from inference.plane import metrics
+from inference.plane import events, metrics
 from inference.plane.app import Plane
 from inference.plane.routes import takes
 from tenants.api import problems
@@ -47,6 +47,7 @@ class Door:
     def __init__(self, *, plane: Plane | None, control: Any | None) -> None:
         self.plane = plane
         self._control = control
+        self.events = events.Events()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -56,6 +57,8 @@ class Door:
                 await self._metrics(scope, send)
             elif scope["path"] == "/healthz":
                 await self._health(send)
+            elif self._control is not None and events.takes(scope["path"]):
+                await self.events(scope, receive, send)
             elif self._control is not None:
                 await self._to_django(scope, receive, send)
             else:
@@ -101,6 +104,7 @@ class Door:
             await asyncio.to_thread(_check_database)
             if self.plane is not None:
                 await self.plane.start()
+            self.events.start()
         except ImproperlyConfigured as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -110,6 +114,7 @@ class Door:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await self.events.stop()
         if self.plane is not None:
             await self.plane.stop()
         await send({"type": "lifespan.shutdown.complete"})

@@ -38,6 +38,7 @@ def _serve(*, role: str, host: str, port: int, share: bool) -> None:
         # Uvicorn stops in order and then raises the signal again: being asked to stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
     server = uvicorn.Server(config(role=role, host=host, port=port))
+    server.config.app.events.stopping = lambda: server.should_exit  # type: ignore[union-attr]
     server.run(sockets=[_shared_listener(host, port)] if share else None)
 
 

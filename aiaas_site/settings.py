@@ -107,6 +107,15 @@ TRAINING_MAX_MEMORY_BYTES = env.int("TRAINING_MAX_MEMORY_BYTES", default=8 * 102
 TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=20)
 TRAINING_LEASE_SECONDS = env.float("TRAINING_LEASE_SECONDS", default=15.0)
 STORAGE_ACCRUAL_SECONDS = env.float("STORAGE_ACCRUAL_SECONDS", default=60.0)
+
+# Batch predictions, and the streams of their progress
+BATCH_MAX_SECONDS = env.int("BATCH_MAX_SECONDS", default=6 * 3600)
+BATCH_MAX_MEMORY_BYTES = env.int("BATCH_MAX_MEMORY_BYTES", default=4 * 1024**3)
+BATCH_MAX_QUEUED_JOBS = env.int("BATCH_MAX_QUEUED_JOBS", default=20)
+BATCH_LEASE_SECONDS = env.float("BATCH_LEASE_SECONDS", default=15.0)
+EVENT_STREAMS = env.int("EVENT_STREAMS", default=200)
+EVENT_STREAMS_PER_TENANT = env.int("EVENT_STREAMS_PER_TENANT", default=10)
+
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 
@@ -168,6 +177,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "Models",
             "Deployments",
             "Predictions",
+            "Batch predictions",
             "Billing",
         )
     ],
@@ -178,6 +188,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "inference.api.prediction_paths.add",
+        "inference.api.event_paths.add",
         "tenants.api.openapi.add_summaries",
     ],
 }

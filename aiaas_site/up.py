@@ -1,4 +1,4 @@
-"""The whole site in the foreground: migrations, the server, the trainer, one clean stop."""
+"""The whole site in the foreground: migrations, the server, the trainer, the batch worker, one clean stop."""
 
 import contextlib
 import fcntl
@@ -81,6 +81,7 @@ def running(
             programs = (
                 Program("server", (sys.executable, "-m", "aiaas_site.server", "--host", host, "--port", str(port))),
                 Program("trainer", (sys.executable, "manage.py", "trainer")),
+                Program("batch worker", (sys.executable, "manage.py", "batch_worker")),
             )
             supervisor = Supervisor(
                 programs,

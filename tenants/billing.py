@@ -15,6 +15,7 @@ from tenants.pricing import FlatPrice
 DESCRIPTIONS: dict[str, str] = {
     Meter.REQUESTS: "Requests",
     Meter.PREDICTIONS: "Predictions",
+    Meter.BATCH_PREDICTIONS: "Batch predictions",
     Meter.COMPUTE_MS: "Compute time",
     Meter.INPUT_BYTES: "Input bytes",
     Meter.TRAINING_SECONDS: "Training",

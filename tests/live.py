@@ -85,6 +85,9 @@ class LiveSite:
     def start_trainer(self, **env: str) -> subprocess.Popen[bytes]:
         return self.spawn("manage.py", "trainer", **env)
 
+    def start_batch_worker(self, **env: str) -> subprocess.Popen[bytes]:
+        return self.spawn("manage.py", "batch_worker", **env)
+
     def close(self) -> None:
         for process in self.processes:
             if process.poll() is None:

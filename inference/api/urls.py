@@ -2,6 +2,12 @@
 
 from django.urls import path
 
+from inference.api.batch_predictions import (
+    BatchPredictionCancelView,
+    BatchPredictionResultsView,
+    BatchPredictionsView,
+    BatchPredictionView,
+)
 from inference.api.deployments import (
     DeploymentsView,
     DeploymentView,
@@ -20,4 +26,10 @@ urlpatterns = [
     path("deployments/<str:name>/pause", PauseView.as_view(), name="deployment-pause"),
     path("deployments/<str:name>/resume", ResumeView.as_view(), name="deployment-resume"),
     path("deployments/<str:name>/labels/<str:label>", LabelView.as_view(), name="deployment-label"),
+    path("batch-predictions", BatchPredictionsView.as_view(), name="batch-predictions"),
+    path("batch-predictions/<str:job_id>", BatchPredictionView.as_view(), name="batch-prediction"),
+    path("batch-predictions/<str:job_id>/cancel", BatchPredictionCancelView.as_view(), name="batch-prediction-cancel"),
+    path(
+        "batch-predictions/<str:job_id>/results", BatchPredictionResultsView.as_view(), name="batch-prediction-results"
+    ),
 ]

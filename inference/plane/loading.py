@@ -1,21 +1,18 @@
 """Loading a version: its artifact is checked against its sealed manifest, its engine made, measured and weighed."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from inference.engines.base import Engine
-from inference.engines.litert import LiteRT
+from inference.engines.catalog import ENGINES
 from inference.engines.measuring import Measured, blanks, fastest, measure, with_alone
-from inference.engines.onnx import Onnx
 from inference.plane.directory import VersionEntry
 from modelhub import artifacts, recipes
 from modelhub.recipes.base import Served
 
-ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT, Onnx.name: Onnx}
 # A row this cheap is not worth a second engine for lone requests.
 ALONE_FROM_SECONDS = 300e-6
 # What a runtime needs for a model is a small multiple of its file; a reading beyond this is of something else.

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
 
 from modelhub import storage
 from modelhub.models import BlobUse, Dataset, DatasetState, ModelVersion, TrainingJob
@@ -60,7 +61,13 @@ def delete(*, dataset: Dataset, actor: str, now: datetime) -> None:
     if user := _user_of(locked):
         raise Conflict(f"The data set {locked.name!r} is used by {user}; what was made of it must stay explained.")
     held = replace_uses(dataset=locked, digests=())
-    locked.delete()
+    try:
+        locked.delete()
+    except ProtectedError as error:
+        users = ", ".join(sorted({f"{row._meta.verbose_name} {row.pk}" for row in error.protected_objects})[:3])
+        raise Conflict(
+            f"The data set {locked.name!r} is used by {users}; what was made of it must stay explained."
+        ) from error
     erase_unused(tenant_id=dataset.tenant_id, digests=held, now=now)
     audit.record(
         tenant=dataset.tenant_id,

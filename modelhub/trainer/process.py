@@ -49,19 +49,24 @@ class Limits:
 
     seconds: float
     memory_bytes: int
+    what: str = "training"
+    advice: str = " Fewer epochs or steps_per_epoch need less."
 
 
 class Child:
-    """A running `modelhub.trainer.child`. Made and stopped in the main thread: the kernel ties its life to that."""
+    """A running module, told its folder and a pipe.
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    Made and stopped in the main thread: the kernel ties its life to that.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, *, module: str = "modelhub.trainer.child") -> None:
         self._limits = limits
         self._started = time.monotonic()
         self._ended: float | None = None
         self._told, tell = os.pipe()
         self._output, printed = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "modelhub.trainer.child", str(folder), str(tell)],
+            [sys.executable, "-m", module, str(folder), str(tell)],
             cwd=ROOT,
             env=_environment(folder),
             stdin=subprocess.DEVNULL,
@@ -112,13 +117,13 @@ class Child:
         """Which limit it has passed, in words for the customer; empty if none."""
         if self.seconds > self._limits.seconds:
             return (
-                f"The training was stopped after {self._limits.seconds:g} seconds, the longest that a job may take. "
-                "Fewer epochs or steps_per_epoch need less."
+                f"The {self._limits.what} was stopped after {self._limits.seconds:g} seconds, the longest that a job "
+                f"may take.{self._limits.advice}"
             )
         if self._memory() > self._limits.memory_bytes:
             return (
-                f"The training ran out of memory: it needed more than the {self._limits.memory_bytes / 1024**2:,.0f} "
-                "MiB that a job may hold."
+                f"The {self._limits.what} ran out of memory: it needed more than the "
+                f"{self._limits.memory_bytes / 1024**2:,.0f} MiB that a job may hold."
             )
         return ""
 

@@ -10,6 +10,7 @@ class Meter(models.TextChoices):
 
     REQUESTS = "requests"
     PREDICTIONS = "predictions"
+    BATCH_PREDICTIONS = "batch_predictions"
     COMPUTE_MS = "compute_ms"
     INPUT_BYTES = "input_bytes"
     TRAINING_SECONDS = "training_seconds"

@@ -18,7 +18,7 @@ from inference.plane.routes import takes
 from tests.live import ROOT
 from tests.settings_read import settings_read
 
-APP_SERVICES = ("migrate", "web", "plane", "trainer")
+APP_SERVICES = ("migrate", "web", "plane", "trainer", "batch")
 # Read by Python, not by our settings.
 FOREIGN = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "DJANGO_SETTINGS_MODULE"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -100,7 +100,7 @@ def test_secrets_come_as_files_that_the_service_is_given(name: str) -> None:
     assert not {"SECRET_KEY", "DATABASE_URL", "MANIFEST_KEY"} & set(environment)
 
 
-@pytest.mark.parametrize("name", ["web", "plane", "trainer"])
+@pytest.mark.parametrize("name", ["web", "plane", "trainer", "batch"])
 def test_what_is_written_lies_on_volumes(name: str) -> None:
     assert service(name)["read_only"] is True
     mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in service(name)["volumes"]}

@@ -1,0 +1,192 @@
+"""Batch predictions over HTTP; the stream of their progress is `inference/plane/events.py`."""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from inference import batch_predictions
+from inference.models import BatchPrediction
+from modelhub.models import JobState
+from tenants.api import openapi
+from tenants.api.serializers import PageQuery, StrictSerializer
+from tenants.api.views import TenantView, idempotent
+
+TAGS = ["Batch predictions"]
+NDJSON = "application/x-ndjson"
+CHUNK = 256 * 1024
+
+
+class BatchRowsSerializer(serializers.Serializer[BatchPrediction]):
+    """How far a batch prediction is, in rows."""
+
+    total = serializers.IntegerField(source="rows_total")
+    done = serializers.IntegerField(source="rows_done", help_text="those that failed among them")
+    failed = serializers.IntegerField(source="rows_failed", help_text="their lines say why; they are not billed")
+
+
+class BatchResultsSerializer(serializers.Serializer[BatchPrediction]):
+    """The file of the results."""
+
+    sha256 = serializers.CharField(source="result_sha256")
+    size = serializers.IntegerField(source="result_size", help_text="bytes")
+
+
+class BatchPredictionSerializer(serializers.ModelSerializer[BatchPrediction]):
+    """A batch prediction."""
+
+    deployment = serializers.CharField(source="deployment_name")
+    model = serializers.CharField(source="version.model.name")
+    version = serializers.IntegerField(source="version.number", help_text="answers every row, whatever is deployed")
+    dataset = serializers.CharField(source="dataset_id", help_text="id of the data set")
+    rows = BatchRowsSerializer(source="*")
+    results = serializers.SerializerMethodField(help_text="null while there are none")
+    error = serializers.SerializerMethodField(help_text="why it failed, in words; null if it did not")
+
+    class Meta:
+        model = BatchPrediction
+        fields = [
+            "id",
+            "deployment",
+            "model",
+            "version",
+            "dataset",
+            "state",
+            "rows",
+            "results",
+            "error",
+            "attempt",
+            "created_at",
+            "started_at",
+            "finished_at",
+            "cancel_requested_at",
+        ]
+        read_only_fields = fields
+
+    def get_results(self, job: BatchPrediction) -> BatchResultsSerializer(allow_null=True):  # type: ignore[valid-type]
+        return BatchResultsSerializer(job).data if job.result_sha256 else None
+
+    def get_error(self, job: BatchPrediction) -> str | None:
+        return job.error or None
+
+
+class NewBatchPrediction(StrictSerializer):
+    """What is to be predicted, and by what."""
+
+    deployment = serializers.CharField(max_length=60, help_text="name of a deployment; its version of now is used")
+    dataset = serializers.CharField(max_length=80, help_text="id of a sealed data set")
+
+
+class BatchPredictionQuery(PageQuery):
+    """The filters of the list."""
+
+    state = serializers.ChoiceField(choices=JobState.choices, required=False, help_text="only those in this state")
+    deployment = serializers.CharField(required=False, help_text="only those of the deployment of this name")
+    dataset = serializers.CharField(required=False, help_text="only those of the data set of this id")
+
+
+class BatchPredictionsView(TenantView):
+    """The tenant's batch predictions."""
+
+    @extend_schema(
+        operation_id="list_batch_predictions",
+        tags=TAGS,
+        parameters=[BatchPredictionQuery],
+        responses=openapi.answers(200, openapi.page_of(BatchPredictionSerializer), 400),
+    )
+    def get(self, request: Request) -> Response:
+        """The tenant's batch predictions, newest first."""
+        query = self.query(BatchPredictionQuery)
+        rows = batch_predictions.rows(tenant=self.caller.tenant)
+        for name, column in (("state", "state"), ("deployment", "deployment_name"), ("dataset", "dataset_id")):
+            if name in query:
+                rows = rows.filter(**{column: query[name]})
+        return self.page(rows, BatchPredictionSerializer)
+
+    @extend_schema(
+        operation_id="create_batch_prediction",
+        tags=TAGS,
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=NewBatchPrediction,
+        responses=openapi.answers(201, BatchPredictionSerializer, 400, 409, 429),
+    )
+    @idempotent
+    def post(self, request: Request) -> Response:
+        """Queues a whole data set to be predicted. Follow its `events`, or poll it; then fetch its `results`."""
+        wanted = self.body(NewBatchPrediction)
+        job = batch_predictions.create(
+            tenant=self.caller.tenant,
+            deployment=wanted["deployment"],
+            dataset_id=wanted["dataset"],
+            actor=self.caller.actor,
+            now=timezone.now(),
+        )
+        return Response(BatchPredictionSerializer(job).data, status=201)
+
+
+class BatchPredictionView(TenantView):
+    """One batch prediction."""
+
+    @extend_schema(
+        operation_id="get_batch_prediction",
+        tags=TAGS,
+        responses=openapi.answers(200, BatchPredictionSerializer, 400, 404),
+    )
+    def get(self, request: Request, job_id: str) -> Response:
+        """A batch prediction: its state, and how many of its rows are done."""
+        self.query(StrictSerializer)
+        job = batch_predictions.get(tenant=self.caller.tenant, job_id=job_id)
+        return Response(BatchPredictionSerializer(job).data)
+
+
+class BatchPredictionCancelView(TenantView):
+    """Cancelling a batch prediction."""
+
+    @extend_schema(
+        operation_id="cancel_batch_prediction",
+        tags=TAGS,
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=None,
+        responses=openapi.answers(200, BatchPredictionSerializer, 400, 404, 409) | {202: BatchPredictionSerializer},
+    )
+    @idempotent
+    def post(self, request: Request, job_id: str) -> Response:
+        """Ends a job: at once if it waits (200), within two seconds if it runs (202); what is done by then is kept."""
+        job = batch_predictions.get(tenant=self.caller.tenant, job_id=job_id)
+        job = batch_predictions.cancel(job=job, actor=self.caller.actor, now=timezone.now())
+        ended = job.state == JobState.CANCELLED
+        return Response(BatchPredictionSerializer(job).data, status=200 if ended else 202)
+
+
+class BatchPredictionResultsView(TenantView):
+    """The results of a batch prediction."""
+
+    @extend_schema(
+        operation_id="get_batch_prediction_results",
+        tags=TAGS,
+        responses={
+            key: value for key, value in openapi.answers(200, None, 400, 404, 409).items() if key != 200
+        } | {(200, NDJSON): OpenApiTypes.STR},
+    )  # fmt: skip
+    def get(self, request: Request, job_id: str) -> StreamingHttpResponse:
+        """A JSON object a line and a line a row, in the order of the data set: `item`, and `prediction` or `error`."""
+        self.query(StrictSerializer)
+        job = batch_predictions.get(tenant=self.caller.tenant, job_id=job_id)
+        headers: dict[str, Any] = {
+            "Content-Length": str(job.result_size),
+            "Content-Disposition": f'attachment; filename="{job.pk}.jsonl"',
+        }
+        content = _chunks(batch_predictions.open_results(job=job))
+        return StreamingHttpResponse(content, content_type=NDJSON, headers=headers)
+
+
+def _chunks(content: BinaryIO) -> Iterator[bytes]:
+    with content:
+        while chunk := content.read(CHUNK):
+            yield chunk

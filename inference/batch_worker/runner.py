@@ -1,0 +1,301 @@
+"""The batch worker: takes jobs one after the other, gives each to a child process, and writes down what becomes of it.
+
+It works as the trainer does (`modelhub/trainer/runner.py`); but a job that another worker left goes on where its
+results end, if they are on this machine.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from django.utils import timezone
+
+from inference import batch_predictions
+from inference.batch_predictions import Checkpoint, Hold, LeaseLost
+from inference.batch_worker import task as tasks
+from inference.batch_worker.task import LINES_FILE, Task
+from inference.models import BatchPrediction
+from modelhub import artifacts, datasets, storage
+from modelhub.trainer.process import Child, Limits
+from tenants import scoping
+
+SECONDS_BETWEEN_CLAIMS = 0.5
+SECONDS_BETWEEN_REPORTS = 0.4
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_RETRY = 60.0
+LEFT_BEHIND_SECONDS = 24 * 3600
+CHILD = "inference.batch_worker.child"
+FAULT = "The fault is on our side; please tell us the job's id."
+
+logger = logging.getLogger(__name__)
+
+Connection = (OperationalError, InterfaceError)
+
+
+class Stopping(Exception):
+    """The worker was told to stop."""
+
+
+class BatchWorker:
+    """One process that does one batch prediction at a time; several of them, on several machines, share the queue."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._stopping = False
+
+    def stop(self, *_: object) -> None:
+        """From now on no job is taken, and the one at hand is put back."""
+        self._stopping = True
+
+    def run_forever(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.stop)
+        _remove_left_behind()
+        logger.info("batch worker %s waits for jobs", self.name)
+        while not self._stopping:
+            try:
+                if not self.run_one():
+                    self._wait(SECONDS_BETWEEN_CLAIMS)
+            except Connection:
+                logger.warning("batch worker %s cannot reach the database", self.name, exc_info=True)
+                connection.close()
+                self._wait(SECONDS_BETWEEN_CLAIMS)
+        logger.info("batch worker %s stops", self.name)
+
+    def run_one(self) -> bool:
+        """Does the next job, if there is one."""
+        with scoping.operator():
+            job = batch_predictions.claim(worker=self.name, now=timezone.now())
+        if job is None:
+            return False
+        logger.info("batch worker %s takes %s, attempt %d", self.name, job.pk, job.attempt)
+        _Run(job, tick=self._tick).carry_out()
+        return True
+
+    def _tick(self) -> None:
+        if self._stopping:
+            raise Stopping
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < until:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+class _Run:
+    """One attempt at one job."""
+
+    def __init__(self, job: BatchPrediction, *, tick: Callable[[], None]) -> None:
+        self._job = job
+        self._hold: Hold = batch_predictions.hold_of(job)
+        self._tick = tick
+        self._folder = _scratch() / f"{job.pk}-{secrets.token_hex(4)}"
+        self._checkpoint = Checkpoint()
+        self._failed = ""
+        self._reported_at = 0.0
+        self._cancel_wanted = False
+
+    def carry_out(self) -> None:
+        """Takes the job to its end, or back to the queue; the results of one put back stay for who takes it next."""
+        keep = False
+        try:
+            self._folder.mkdir(parents=True)
+            keep = self._carry_out_or_give_up()
+        except LeaseLost:
+            logger.warning("%s is another worker's by now; nothing of this attempt is kept", self._job.pk)
+        finally:
+            if not keep:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _carry_out_or_give_up(self) -> bool:
+        """Whether the job is to go on later with what is in the folder."""
+        try:
+            self._carry_out()
+        except Stopping:
+            logger.info("%s goes back to the queue: the worker stops", self._job.pk)
+            self._write(self._put_back)
+            return True
+        except (LeaseLost, *Connection):
+            raise
+        except Exception:
+            logger.exception("%s failed by a fault of the worker", self._job.pk)
+            self._fail(f"The batch prediction could not be carried out. {FAULT}")
+        return False
+
+    def _carry_out(self) -> None:
+        self._checkpoint = _recovered(self._job, into=self._folder)
+        self._write_down()
+        if not self._cancel_wanted:
+            self._predict()
+        if self._cancel_wanted or self._checkpoint.done == self._job.rows_total:
+            self._finish()
+
+    def _predict(self) -> None:
+        """Has the child do the rows that are left; it fails the job if it cannot."""
+        _task(self._job, self._checkpoint, meanwhile=self._report).write(self._folder)
+        limits = Limits(
+            settings.BATCH_MAX_SECONDS, settings.BATCH_MAX_MEMORY_BYTES, what="batch prediction", advice=""
+        )  # fmt: skip
+        child = Child(self._folder, limits, module=CHILD)
+        try:
+            over_limit = self._watch(child)
+        finally:
+            child.close()
+        if self._cancel_wanted or (child.status == 0 and self._checkpoint.done == self._job.rows_total):
+            return
+        self._fail(over_limit or self._failed or f"The batch broke off with the status {child.status}. {FAULT}")
+        self._checkpoint = Checkpoint()
+
+    def _watch(self, child: Child) -> str:
+        """Until the child ends or is stopped; gives the limit that it passed, in words."""
+        over_limit = ""
+        while child.status is None and not (over_limit or self._cancel_wanted):
+            for message in child.listen(SECONDS_BETWEEN_LOOKS):
+                self._hear(message)
+            over_limit = child.over_limit()
+            self._report()
+            self._tick()
+        if child.status is None:
+            child.stop()
+        for message in child.rest():
+            self._hear(message)
+        return over_limit
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"checkpoint": dict(told)}:
+                self._checkpoint = Checkpoint(**told)
+            case {"log": str(text)}:
+                logger.info("%s: %s", self._job.pk, text)
+            case {"failed": str(text)}:
+                self._failed = text
+
+    def _report(self) -> None:
+        """Tells the database how far the job is, and asks whether it is still wanted. An outage is waited out."""
+        if time.monotonic() < self._reported_at + SECONDS_BETWEEN_REPORTS:
+            return
+        try:
+            self._write_down()
+        except Connection:
+            logger.warning("%s: the database cannot be reached; the child goes on", self._job.pk, exc_info=True)
+            connection.close()
+        self._reported_at = time.monotonic()
+
+    def _write_down(self) -> None:
+        with scoping.operator():
+            self._cancel_wanted = batch_predictions.report(hold=self._hold, checkpoint=self._checkpoint)
+
+    def _put_back(self) -> None:
+        with scoping.operator():
+            batch_predictions.report(hold=self._hold, checkpoint=self._checkpoint)
+            batch_predictions.put_back(hold=self._hold)
+
+    def _finish(self) -> None:
+        """The job's end, its stored results, their bytes and its rows on the bill, all in one transaction or none."""
+        lines = self._folder / LINES_FILE
+        os.truncate(lines, self._checkpoint.size)
+        whole = self._checkpoint.done == self._job.rows_total
+
+        def write() -> None:
+            with storage.Staging(tenant_id=self._job.tenant_id) as staging:
+                blob = staging.add(lines)
+                if self._checkpoint.size and blob.sha256 != self._checkpoint.sha256:
+                    raise ValueError(f"the results of {self._job.pk} are not those that its child wrote")
+                with scoping.operator():
+                    batch_predictions.finish(
+                        hold=self._hold, checkpoint=self._checkpoint, whole=whole, results=staging, now=timezone.now()
+                    )
+
+        self._write(write)
+
+    def _fail(self, error: str) -> None:
+        logger.info("%s failed: %s", self._job.pk, error)
+
+        def write() -> None:
+            with scoping.operator():
+                batch_predictions.fail(hold=self._hold, error=error, now=timezone.now())
+
+        self._write(write)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Writes to the database, waiting out an outage for a minute."""
+        until = time.monotonic() + SECONDS_TO_RETRY
+        while True:
+            try:
+                write()
+                return
+            except Connection:
+                connection.close()
+                if time.monotonic() > until:
+                    raise
+                time.sleep(SECONDS_BETWEEN_CLAIMS)
+
+
+def _recovered(job: BatchPrediction, *, into: Path) -> Checkpoint:
+    """The results of the job that are on this machine, put into the folder, as far as they are what was reported."""
+    wanted = batch_predictions.checkpoint_of(job)
+    lines = into / LINES_FILE
+    lines.touch()
+    found = Checkpoint()
+    for left in _scratch().glob(f"{job.pk}-*"):
+        if left == into:
+            continue
+        # A worker that lost its lease but lives may still write there: only what was reported is copied, and checked.
+        with contextlib.suppress(FileNotFoundError):
+            digest = tasks.digest_of_first(wanted.size, left / LINES_FILE)
+            if wanted.size and found != wanted and digest is not None and digest.hexdigest() == wanted.sha256:
+                shutil.copyfile(left / LINES_FILE, lines)
+                os.truncate(lines, wanted.size)
+                found = wanted
+        shutil.rmtree(left, ignore_errors=True)
+    if wanted.size:
+        logger.info("%s goes on after row %d of %d", job.pk, found.done, job.rows_total)
+    return found
+
+
+def _task(job: BatchPrediction, checkpoint: Checkpoint, *, meanwhile: Callable[[], None]) -> Task:
+    """All that the child is told. The version's file is checked, and all files are on this machine then."""
+    version = job.version
+    serving = version.manifest["serving"]
+    model_file = artifacts.checked_path(
+        tenant_id=job.tenant_id, manifest=version.manifest, manifest_seal=version.manifest_seal, file=serving["file"]
+    )
+
+    def fetched(item: datasets.Item) -> tuple[str, str]:
+        meanwhile()
+        return item.name, str(storage.local_path(tenant_id=job.tenant_id, sha256=item.sha256))
+
+    return Task(
+        engine=serving["engine"],
+        model_file=str(model_file),
+        recipe=version.recipe,
+        manifest=version.manifest,
+        items=[fetched(item) for item in datasets.load_manifest(job.dataset).items],
+        done=checkpoint.done,
+        failed=checkpoint.failed,
+        max_pixels=settings.PICTURE_MAX_PIXELS,
+    )
+
+
+def _scratch() -> Path:
+    return Path(settings.SCRATCH_DIR) / "batches"
+
+
+def _remove_left_behind() -> None:
+    """Removes the folders of workers that were killed here: those that nobody has written to for a day."""
+    horizon = time.time() - LEFT_BEHIND_SECONDS
+    for folder in _scratch().glob("bat_*"):
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime < horizon:
+                shutil.rmtree(folder, ignore_errors=True)

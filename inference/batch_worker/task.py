@@ -1,0 +1,48 @@
+"""What a batch child is told, and what it tells: a task file in its folder, and checkpoints over a pipe."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+TASK_FILE = "task.json"
+LINES_FILE = "lines.jsonl"
+CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a child knows: no database, no secrets. `items` are names in the data set, each with its local file.
+
+    The lines of the first `done` items, of which `failed` are errors, are in the results already.
+    """
+
+    engine: str
+    model_file: str
+    recipe: str
+    manifest: dict[str, Any]
+    items: list[tuple[str, str]]
+    done: int
+    failed: int
+    max_pixels: int
+
+    def write(self, folder: Path) -> None:
+        (folder / TASK_FILE).write_bytes(orjson.dumps(asdict(self)))
+
+
+def read(folder: Path) -> Task:
+    """The task that the worker wrote."""
+    return Task(**orjson.loads((folder / TASK_FILE).read_bytes()))
+
+
+def digest_of_first(size: int, file: Path) -> "hashlib._Hash | None":
+    """The running sha256 of a file's first bytes; none if it has fewer."""
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        left = size
+        while left and (chunk := content.read(min(left, CHUNK))):
+            found.update(chunk)
+            left -= len(chunk)
+    return None if left else found
