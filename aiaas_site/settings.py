@@ -184,6 +184,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
+        "JobState": "modelhub.models.JobState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -16,7 +16,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from inference.models import Deployment, DeploymentLabel, DeploymentTarget
+from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
+from modelhub import storage
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
 from tenants import accounts, api_keys, scoping
 from tests.conftest import Account
@@ -116,6 +117,38 @@ def a_labelled_deployment(account: Account) -> Things:
     return things | {"label": "acmes-stable"}
 
 
+def a_deployment_and_a_dataset(account: Account) -> Things:
+    """A deployment whose model takes what is in the data set."""
+    model = Model.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-pets", latest=1)
+    version = ModelVersion.objects.create(
+        tenant=account.tenant, model=model, number=1, recipe="image-classifier", manifest=MANIFEST
+    )
+    Deployment.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-pets", version=version)
+    return {"deployment": f"{account.tenant.name}s-pets"} | a_dataset(account, "sealed")
+
+
+def a_batch(account: Account) -> Things:
+    names = a_deployment_and_a_dataset(account)
+    row = BatchPrediction.objects.create(
+        tenant=account.tenant,
+        deployment_name=names["deployment"],
+        version=ModelVersion.across_tenants.get(model__name=names["deployment"]),
+        dataset_id=names["dataset_id"],
+        rows_total=1,
+        created_by="test",
+    )
+    return {"job_id": row.pk}
+
+
+def a_batch_with_results(account: Account) -> Things:
+    found = a_batch(account)
+    blob = storage.put(tenant_id=account.tenant.pk, source=b"{}\n", now=timezone.now())
+    BatchPrediction.across_tenants.filter(pk=found["job_id"]).update(
+        state="succeeded", result_sha256=blob.sha256, result_size=blob.size
+    )
+    return found
+
+
 @dataclass(frozen=True)
 class Route:
     """`things` runs in operator scope. `shared`: the path's values name nothing of one tenant, as a month does.
@@ -188,6 +221,19 @@ ROUTES = [
     Route("POST", "/deployments/{name}/resume", "manage", things=a_deployment),
     Route("PUT", "/deployments/{name}/labels/{label}", "manage", things=a_labelled_deployment, body={"version": 1}),
     Route("DELETE", "/deployments/{name}/labels/{label}", "manage", 204, things=a_labelled_deployment),
+    Route("GET", "/batch-predictions", "read", things=a_batch),
+    Route(
+        "POST",
+        "/batch-predictions",
+        "manage",
+        201,
+        things=a_deployment_and_a_dataset,
+        theirs=400,
+        body={"deployment": "{deployment}", "dataset": "{dataset_id}"},
+    ),
+    Route("GET", "/batch-predictions/{job_id}", "read", things=a_batch),
+    Route("POST", "/batch-predictions/{job_id}/cancel", "manage", things=a_batch),
+    Route("GET", "/batch-predictions/{job_id}/results", "read", things=a_batch_with_results),
     Route("GET", "/usage", ("read", "billing")),
     Route("GET", "/invoices", "billing"),
     Route("GET", "/invoices/{month}", "billing", things=this_month, shared=True),
@@ -283,6 +329,8 @@ def ask(client: APIClient, route: Route, things: Things) -> Any:
             body,
             content_type=route.content_type if raw else "application/json",
         )
+        if answer.streaming:
+            answer.getvalue()
         transaction.set_rollback(True)
     return answer
 

@@ -88,3 +88,23 @@ class DeploymentAdmin(ReadOnlyAdmin):
                 done.append(row.name)
         if done:
             self.message_user(request, f"{words}: {', '.join(done)}.", messages.SUCCESS)
+
+
+@admin.register(DeploymentTarget)
+class DeploymentTargetAdmin(ReadOnlyAdmin):
+    """Read-only: the customer splits."""
+
+    list_display = ("deployment", "tenant", "version", "weight")
+    list_filter = ("tenant",)
+    list_select_related = ("tenant", "deployment", "version__model")
+    search_fields = ("deployment__name", "tenant__name", "version__model__name")
+
+
+@admin.register(DeploymentLabel)
+class DeploymentLabelAdmin(ReadOnlyAdmin):
+    """Read-only: the customer labels."""
+
+    list_display = ("name", "deployment", "tenant", "version")
+    list_filter = ("tenant",)
+    list_select_related = ("tenant", "deployment", "version__model")
+    search_fields = ("name", "deployment__name", "tenant__name", "version__model__name")

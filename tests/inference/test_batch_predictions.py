@@ -125,7 +125,7 @@ def ended(job: dict[str, Any]) -> bool:
 
 def is_amid(job: dict[str, Any]) -> bool:
     assert job["state"] not in ENDED, "it ended before it could be interrupted"
-    return 0 < job["rows"]["done"] < job["rows"]["total"]
+    return bool(0 < job["rows"]["done"] < job["rows"]["total"])
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def port_number(text: str) -> int:
 
 
 class Command(BaseCommand):
-    help = "Serves everything in the foreground until Ctrl-C: PostgreSQL if none is named, the server, the trainer."
+    help = "Serves everything in the foreground until Ctrl-C: PostgreSQL if none is named, the server and its workers."
     requires_system_checks = []
     requires_migrations_checks = False
 
