@@ -94,6 +94,7 @@ INFERENCE_MAX_QUEUED_ROWS = env.int("INFERENCE_MAX_QUEUED_ROWS", default=1024)
 INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", default=4096)
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_MEMORY_BYTES = env.int("INFERENCE_MEMORY_BYTES", default=0)
+INFERENCE_CACHE_BYTES = env.int("INFERENCE_CACHE_BYTES", default=64 * 1024**2)
 # How many server processes share this host; the limits above and the processors are shared out among them.
 INFERENCE_PROCESSES = env.int("INFERENCE_PROCESSES", default=1)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)

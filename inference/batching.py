@@ -34,7 +34,9 @@ Prepare = Callable[[list["Work"]], Tensors]
 class Receipt(Protocol):
     """What is written down of an answered request, and how its caller is told."""
 
-    def payload(self, work: "Work") -> bytes: ...
+    def payload(self, work: "Work") -> bytes | None:
+        """The record for the ledger; none for what is not billed."""
+        ...
 
     def settle(self, error: Exception | None) -> None: ...
 

@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from inference.models import BatchPrediction, Deployment
+from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
 from modelhub import storage
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
 from tenants import accounts, api_keys, scoping
@@ -100,6 +100,21 @@ def a_deployment(account: Account) -> Things:
     version = ModelVersion.across_tenants.get(model__name=a_version(account)["name"])
     Deployment.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-own", version=version)
     return {"name": f"{account.tenant.name}s-own"}
+
+
+def a_split_deployment(account: Account) -> Things:
+    things = a_deployment(account)
+    row = Deployment.across_tenants.get(name=things["name"])
+    other = ModelVersion.objects.create(tenant=account.tenant, model=row.version.model, number=2, manifest=MANIFEST)
+    DeploymentTarget.objects.create(tenant=account.tenant, deployment=row, version=other, weight=10)
+    return things
+
+
+def a_labelled_deployment(account: Account) -> Things:
+    things = a_deployment(account)
+    row = Deployment.across_tenants.get(name=things["name"])
+    DeploymentLabel.objects.create(tenant=account.tenant, deployment=row, name="acmes-stable", version=row.version)
+    return things | {"label": "acmes-stable"}
 
 
 def a_deployment_and_a_dataset(account: Account) -> Things:
@@ -200,6 +215,12 @@ ROUTES = [
     Route("GET", "/deployments/{name}", "read", things=a_deployment),
     Route("PATCH", "/deployments/{name}", "manage", things=a_deployment, body={"version": 1}),
     Route("DELETE", "/deployments/{name}", "manage", 204, things=a_deployment),
+    Route("POST", "/deployments/{name}/rollback", "manage", things=a_split_deployment),
+    Route("POST", "/deployments/{name}/promote", "manage", things=a_split_deployment, body={}),
+    Route("POST", "/deployments/{name}/pause", "manage", things=a_deployment),
+    Route("POST", "/deployments/{name}/resume", "manage", things=a_deployment),
+    Route("PUT", "/deployments/{name}/labels/{label}", "manage", things=a_labelled_deployment, body={"version": 1}),
+    Route("DELETE", "/deployments/{name}/labels/{label}", "manage", 204, things=a_labelled_deployment),
     Route("GET", "/batch-predictions", "read", things=a_batch),
     Route(
         "POST",

@@ -33,6 +33,14 @@ ANSWER = {
         "usage": {"type": "object"},
     },
 }
+SHADOW = {
+    "model": {"type": "string"},
+    "version": {"type": "integer"},
+    "agreed": {"type": "integer", "description": "same names and shapes, numbers within one hundredth"},
+    "differed": {"type": "integer"},
+    "failed": {"type": "integer"},
+    "dropped": {"type": "integer", "description": "not asked, because the host was busy or the shadow not loaded"},
+}
 REFUSALS = {
     "400": "the input is not what the model takes",
     "401": "no valid key",
@@ -55,6 +63,14 @@ def add(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 "Predict, in the language of the task",
                 content={"image/jpeg": PICTURE, "image/png": PICTURE, "image/webp": PICTURE, "application/json": ROWS},
                 answer=ANSWER,
+                refusal="application/problem+json",
+            )
+        },
+        "/api/v1/deployments/{name}/shadow": {
+            "get": _operation(
+                "native_shadow",
+                "How the shadow has compared since this server process began",
+                answer={"type": "object", "properties": SHADOW},
                 refusal="application/problem+json",
             )
         },

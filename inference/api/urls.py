@@ -8,11 +8,24 @@ from inference.api.batch_predictions import (
     BatchPredictionsView,
     BatchPredictionView,
 )
-from inference.api.deployments import DeploymentsView, DeploymentView
+from inference.api.deployments import (
+    DeploymentsView,
+    DeploymentView,
+    LabelView,
+    PauseView,
+    PromoteView,
+    ResumeView,
+    RollbackView,
+)
 
 urlpatterns = [
     path("deployments", DeploymentsView.as_view(), name="deployments"),
     path("deployments/<str:name>", DeploymentView.as_view(), name="deployment"),
+    path("deployments/<str:name>/rollback", RollbackView.as_view(), name="deployment-rollback"),
+    path("deployments/<str:name>/promote", PromoteView.as_view(), name="deployment-promote"),
+    path("deployments/<str:name>/pause", PauseView.as_view(), name="deployment-pause"),
+    path("deployments/<str:name>/resume", ResumeView.as_view(), name="deployment-resume"),
+    path("deployments/<str:name>/labels/<str:label>", LabelView.as_view(), name="deployment-label"),
     path("batch-predictions", BatchPredictionsView.as_view(), name="batch-predictions"),
     path("batch-predictions/<str:job_id>", BatchPredictionView.as_view(), name="batch-prediction"),
     path("batch-predictions/<str:job_id>/cancel", BatchPredictionCancelView.as_view(), name="batch-prediction-cancel"),

@@ -13,7 +13,7 @@ from tenants.row_security import protect
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inference", "0002_row_security"),
+        ("inference", "0003_traffic"),
         ("modelhub", "0002_row_security"),
         ("tenants", "0004_batch_predictions"),
     ]

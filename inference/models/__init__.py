@@ -1,6 +1,6 @@
 """This app's tables, a module for each noun."""
 
 from inference.models.batch_predictions import BatchPrediction
-from inference.models.deployments import Deployment
+from inference.models.deployments import Deployment, DeploymentLabel, DeploymentTarget
 
-__all__ = ["BatchPrediction", "Deployment"]
+__all__ = ["BatchPrediction", "Deployment", "DeploymentLabel", "DeploymentTarget"]

@@ -17,18 +17,21 @@ import psutil
 from django.conf import settings
 
 from inference.batching import HostRows, Work
-from inference.plane import gate, metrics, routes
-from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment
+from inference.plane import cache, gate, metrics, routes, routing, traffic, watch
+from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer, Deliver, Exchange, HeaderList, Request, Waiting
 from inference.plane.feed import Feed
 from inference.plane.gate import Disconnected, Headers, Limits, Receive, Scope, Send
 from inference.plane.leases import Leases
+from inference.plane.routing import Target
+from inference.plane.shadow import Shadows
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool, frame
 from inference.plane.statistics import Statistics, bucket
+from inference.plane.traffic import Traffic
 from inference.plane.versions import LoadedVersion, Versions
+from inference.plane.watch import Watch
 from inference.protocols.base import Asked, Call, Found, PredictRequest, WireProtocol, decompressed
-from inference.protocols.versioned import check_version
 from inference.scheduling import EngineThreads, Lane
 from tenants.api import problems
 from tenants.errors import DeadlineExceeded, Refusal, TooLarge
@@ -55,6 +58,9 @@ class Plane:
         )
         self.directory = Directory()
         self.statistics = Statistics()
+        self.watch = Watch(self.statistics, self.directory)
+        self.cache = cache.Cache(settings.INFERENCE_CACHE_BYTES // settings.INFERENCE_PROCESSES)
+        self.traffic = Traffic(processes=settings.INFERENCE_PROCESSES)
         self.ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,6 +90,7 @@ class Plane:
         self.shipper.start()
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
         self.engines = EngineThreads(threads=threads, finish=self._finished)
+        self.shadows = Shadows(self.versions, host, self.engines.announce)
         self._metrics = metrics.Snapshot(root.parent / "metrics", producer=self.spool.producer)
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
@@ -154,14 +161,14 @@ class Plane:
         if not exchange.deadline:
             exchange.deadline = gate.deadline(request.headers, self.limits, now=now)
         key, deployment = self._find(exchange, found, now)
-        entry = deployment.version
-        version_wanted, label = found.match.get("version", ""), found.match.get("label", "")
-        if version_wanted or label:
-            check_version(entry, name=found.name, version=version_wanted, label=label)
+        target = exchange.target or self._choose(exchange, found, key, deployment)
+        entry = target.version
         exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, entry.label))
-        version = self.versions.loaded(entry.id, now) or self._before_the_switch(deployment, now)
+        version = self.versions.loaded(entry.id, now) or self._standing_in(found, deployment, entry, now)
         if version is None:
             raise Waiting(self.versions.load(entry))
+        if version.entry is not entry:
+            exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, version.entry.label))
         exchange.version = version
         call = exchange.call or self._parse(exchange, found, version)
         spent = self.leases.spend(key.tenant, call.rows)
@@ -183,15 +190,35 @@ class Plane:
         exchange.deployment = deployment
         return key, deployment
 
-    def _before_the_switch(self, deployment: DeploymentEntry, now: float) -> LoadedVersion | None:
-        """The version that answered before, while the one that is to answer now warms up."""
-        previous = deployment.previous
-        if previous is None or now - deployment.since > WARM_UP_SECONDS:
+    def _choose(self, exchange: Exchange, found: Found, key: KeyEntry, deployment: DeploymentEntry) -> Target:
+        """Draws the target of a request, once: when what is cold is there, it is the same."""
+        match = found.match
+        exchange.target = target = routing.choose(
+            deployment, key=key, headers=exchange.request.headers, version=match.get("version", ""),
+            label=match.get("label", ""),
+        )  # fmt: skip
+        if deployment.limits.any:
+            self.traffic.admit(exchange, deployment)
+        return target
+
+    def _standing_in(
+        self, found: Found, deployment: DeploymentEntry, entry: VersionEntry, now: float
+    ) -> LoadedVersion | None:
+        """The version that answered before, while the one that is to answer now warms up; none if it was named."""
+        if found.match.get("version") or found.match.get("label"):
             return None
-        found = self.versions.loaded(previous.id, now)
-        if found is not None:
-            self.versions.preload(deployment.version)
-        return found
+        if entry is deployment.version:
+            before, since = deployment.previous, deployment.since
+        elif any(entry is version for version, _ in deployment.canaries):
+            before, since = deployment.version, deployment.split_at
+        else:
+            return None
+        if before is None or now - since > WARM_UP_SECONDS:
+            return None
+        standing_in = self.versions.loaded(before.id, now)
+        if standing_in is not None:
+            self.versions.preload(entry)
+        return standing_in
 
     def _view(self, exchange: Exchange, found: Found) -> None:
         """Answers what is no prediction."""
@@ -208,6 +235,7 @@ class Plane:
         asked = Asked(
             exchange.request, found.match, key, deployment, self.versions, self.directory, self.statistics,
             ready=self.healthy(), limits_rows=self.limits.rows,
+            shadows=self.shadows,
         )  # fmt: skip
         self._deliver(exchange, found.route.view(asked))
 
@@ -232,12 +260,20 @@ class Plane:
     def _queue(self, exchange: Exchange, version: LoadedVersion, call: Call) -> None:
         """Queues the work, for the loop itself if it is cheap, else for an engine's thread."""
         now = time.monotonic()
+        assert exchange.deployment is not None
+        if (own := exchange.deployment.limits).any:
+            traffic.check_rows(own, call.rows, queued=version.queue.rows)
         if call.rows > self.limits.rows:
             raise TooLarge(f"The request has {call.rows:,} rows; the limit is {self.limits.rows:,}.")
         if call.timeout is not None:
             exchange.deadline = min(exchange.deadline, now + call.timeout)
+        render = call.render
+        if self._keeps_outputs(exchange):
+            if self._answer_from_cache(exchange, version, call, now):
+                return
+            render = exchange.keeping(render)
         work = exchange.work = Work(
-            call.rows, exchange.deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=exchange,
+            call.rows, exchange.deadline, render, inputs=call.inputs, raw=call.raw, receipt=exchange,
             priority=call.priority, queued_at=now,
         )  # fmt: skip
         version.queue.put(work)
@@ -251,6 +287,46 @@ class Plane:
             self._flush_soon(version)
         else:
             self.engines.announce(version)
+
+    def _keeps_outputs(self, exchange: Exchange) -> bool:
+        """Whether what the engine puts out is looked at again: by the cache, or by a shadow."""
+        assert exchange.deployment is not None
+        assert exchange.target is not None
+        return bool(exchange.deployment.cache_seconds or exchange.target.shadow)
+
+    def _answer_from_cache(self, exchange: Exchange, version: LoadedVersion, call: Call, now: float) -> bool:
+        """Answers with outputs that are kept, if there are any; recorded as any answer, with no compute time."""
+        deployment, found, request = exchange.deployment, exchange.found, exchange.request
+        assert deployment is not None
+        assert found is not None
+        if not deployment.cache_seconds:
+            return False
+        reader = f"{type(found.route.protocol).__name__}.{found.route.verb}"
+        exchange.cache_key = cache.key_of(
+            version.tenant_id, version.entry.id, reader=reader, headers=request.headers, body=request.body
+        )
+        outputs = self.cache.get(exchange.cache_key, seconds=deployment.cache_seconds, now=now)
+        if outputs is None:
+            return False
+        work = exchange.work = Work(
+            call.rows, exchange.deadline, call.render, receipt=exchange, queued_at=now, taken_at=now, taken=True
+        )
+        work.answer = call.render(outputs)
+        exchange.cache_key = None
+        if exchange.tally is not None:
+            exchange.tally.cache_hits += 1
+        self._settle([work], ran=False)
+        return True
+
+    def _look_again(self, exchange: Exchange, work: Work, now: float) -> None:
+        """After the answer has gone: keeps what the engine put out, and asks the shadow."""
+        outputs, deployment, target = exchange.outputs, exchange.deployment, exchange.target
+        if outputs is None or deployment is None or target is None:
+            return
+        if exchange.cache_key is not None:
+            self.cache.put(exchange.cache_key, outputs, now=now)
+        if target.shadow is not None:
+            self.shadows.follow(work, outputs, target.shadow, deployment=deployment.name, now=now)
 
     def _flush_soon(self, version: LoadedVersion) -> None:
         """Everything that this turn of the loop brings becomes one batch."""
@@ -273,18 +349,20 @@ class Plane:
         del lane
         self._loop.call_soon_threadsafe(self._settle, batch)
 
-    def _settle(self, batch: list[Work]) -> None:
+    def _settle(self, batch: list[Work], *, ran: bool = True) -> None:
         """Records every answer of the batch with one write, and only then lets them go."""
         answered = [work for work in batch if work.error is None and not work.abandoned]
-        if answered and isinstance(first := answered[0].receipt, Exchange) and first.tally is not None:
+        first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
+        if ran and first is not None and first.tally is not None:
             first.tally.batches += 1
             totals, rows = self.statistics.totals, sum([work.rows for work in answered])
             totals.rows += rows
             totals.batch_rows[bucket(rows)] += 1
             totals.compute_us[bucket(sum([work.compute_us for work in answered]))] += 1
         try:
-            if answered:
-                self.spool.append(b"".join([frame(work.receipt.payload(work)) for work in answered if work.receipt]))
+            payloads = [work.receipt.payload(work) for work in answered if work.receipt]
+            if records := b"".join([frame(payload) for payload in payloads if payload is not None]):
+                self.spool.append(records)
         except Refusal as refusal:
             _fail(answered, refusal)
         except Exception as error:
@@ -324,6 +402,7 @@ class Plane:
         )  # fmt: skip
         answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
         self._deliver(exchange, answer)
+        self._look_again(exchange, work, ended)
 
     def _late(self, exchange: Exchange) -> None:
         self._finish(exchange, DeadlineExceeded("The deadline passed before the answer was there."))
@@ -354,10 +433,16 @@ class Plane:
         if exchange.spent is not None:
             exchange.spent.give_back()
             exchange.spent = None
+        if exchange.place is not None:
+            exchange.place.leave()
+            exchange.place = None
 
     def _deliver(self, exchange: Exchange, answer: Answer) -> None:
         exchange.done = True
         self.statistics.totals.delivered(answer.status, int((time.monotonic() - exchange.started) * 1e6))
+        if exchange.place is not None:
+            exchange.place.leave()
+            exchange.place = None
         if exchange.timer is not None:
             exchange.timer.cancel()
         answer.headers.append((b"x-request-id", exchange.id.encode()))
@@ -404,11 +489,17 @@ class Plane:
         while True:
             await asyncio.sleep(SEGMENT_SECONDS)
             self.spool.rotate_if_possible()
-            self._loop.run_in_executor(self._threads, self._metrics.write, metrics.reading(self))
+            self._in_thread(self._metrics.write, metrics.reading(self))
+            for verdict in self.watch.due(time.monotonic()):
+                self._in_thread(watch.roll_back, verdict)
 
     def _directory_changed(self) -> None:
         self.versions.keep_only(self.directory.versions().values(), until_loaded=self.directory.until_loaded())
-        self.statistics.keep_only(self.directory.served())
+        served = self.directory.served()
+        self.statistics.keep_only(served)
+        if self.ready:
+            self.shadows.keep_only(served)
+        self.traffic.keep_only({(tenant_id, name) for tenant_id, name, _ in served})
 
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":
         return self._loop.run_in_executor(self._threads, call, *arguments)

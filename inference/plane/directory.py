@@ -5,7 +5,8 @@ that has not heard the database for `STALE_AFTER` seconds refuses rather than tr
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelhub.signatures import Signature
@@ -33,16 +34,64 @@ class VersionEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class DeploymentEntry:
-    """A name that a tenant's clients call.
+class DeploymentLimits:
+    """What a deployment takes of its callers; none means no limit of its own."""
 
-    `previous` answered until `since` (monotonic seconds), and goes on while the version that came after it is loaded.
+    requests_per_minute: int | None = None
+    concurrency: int | None = None
+    rows_per_request: int | None = None
+    queue_rows: int | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return self != UNLIMITED
+
+
+UNLIMITED = DeploymentLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a new version must not pass, over a window of so many seconds, once it has had so many requests."""
+
+    error_rate: float | None
+    p99_ms: int | None
+    window_seconds: int
+    minimum_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentEntry:
+    """A name that a tenant's clients call: `version` answers what the canaries, by percent, do not.
+
+    `previous` answered until `since` (monotonic seconds), and goes on while the version that came after it is loaded;
+    in the same way `version` stands in for a canary that came at `split_at`.
     """
 
     name: str
     version: VersionEntry
     previous: VersionEntry | None = None
     since: float = 0.0
+    canaries: tuple[tuple[VersionEntry, int], ...] = ()
+    split_at: float = 0.0
+    labels: Mapping[str, VersionEntry] = field(default_factory=dict)
+    shadow: VersionEntry | None = None
+    sticky: str = "request"
+    paused: bool = False
+    limits: DeploymentLimits = UNLIMITED
+    cache_seconds: int = 0
+    bounds: Bounds | None = None
+
+    @property
+    def addressable(self) -> list[VersionEntry]:
+        """The versions that a client reaches, the main one first; the shadow is none of them."""
+        return [self.version, *(version for version, _ in self.canaries), *self.labels.values()]
+
+    @property
+    def versions(self) -> list[VersionEntry]:
+        """All versions that have to be at hand."""
+        return [*self.addressable, *([self.shadow] if self.shadow is not None else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +165,16 @@ class Directory:
 
     def versions(self) -> dict[str, VersionEntry]:
         """Every version that some deployment serves, by id."""
-        return {d.version.id: d.version for tenant in self._tenants.values() for d in tenant.deployments.values()}
+        return {
+            version.id: version
+            for tenant in self._tenants.values()
+            for one in tenant.deployments.values()
+            for version in one.versions
+        }
+
+    def deployments(self) -> list[DeploymentEntry]:
+        """Every deployment of every tenant."""
+        return [one for tenant in self._tenants.values() for one in tenant.deployments.values()]
 
     def until_loaded(self) -> dict[str, str]:
         """By the id of a version that is new under a deployment, that of the one before it."""
@@ -130,9 +188,10 @@ class Directory:
     def served(self) -> set[tuple[str, str, str]]:
         """Every (tenant's id, deployment's name, MODEL@NUMBER) that is served."""
         return {
-            (tenant.id, name, one.version.label)
+            (tenant.id, name, version.label)
             for tenant in self._tenants.values()
             for name, one in tenant.deployments.items()
+            for version in one.versions
         }
 
     def heard(self, monotonic: float) -> None:
@@ -164,7 +223,9 @@ def _remember(before: dict[str, DeploymentEntry], now: dict[str, DeploymentEntry
         old = before.get(name)
         if old is None:
             continue
+        at = time.monotonic()
+        split_at = old.split_at if entry.canaries == old.canaries else at
         if old.version.id != entry.version.id:
-            now[name] = replace(entry, previous=old.version, since=time.monotonic())
+            now[name] = replace(entry, previous=old.version, since=at, split_at=split_at)
         else:
-            now[name] = replace(entry, previous=old.previous, since=old.since)
+            now[name] = replace(entry, previous=old.previous, since=old.since, split_at=split_at)

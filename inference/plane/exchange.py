@@ -6,12 +6,18 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inference.batching import Work
+import numpy as np
+
+from inference.batching import Reply, Work
+from inference.engines.base import Tensors
 
 if TYPE_CHECKING:
+    from inference.plane.cache import Key
     from inference.plane.directory import DeploymentEntry, KeyEntry, VersionEntry
     from inference.plane.leases import Spent
+    from inference.plane.routing import Target
     from inference.plane.statistics import Tally
+    from inference.plane.traffic import Gauge
     from inference.plane.versions import LoadedVersion
     from inference.protocols.base import Call, Found
 
@@ -52,8 +58,9 @@ class Exchange:
     """A request on its way through the plane. It is the receipt of its work, too: what the ledger gets to know."""
 
     __slots__ = (
-        "_finish", "admitted_ms", "call", "caught_up", "deadline", "deliver", "deployment", "done", "found", "id",
-        "key", "request", "spent", "started", "tally", "task", "timer", "version", "work",
+        "_finish", "admitted_ms", "cache_key", "call", "caught_up", "deadline", "deliver", "deployment", "done",
+        "found", "id", "key", "outputs", "place", "request", "spent", "started", "tally", "target", "task", "timer",
+        "version", "work",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +81,10 @@ class Exchange:
         self.version: LoadedVersion | None = None
         self.call: Call | None = None
         self.spent: Spent | None = None
+        self.target: Target | None = None
+        self.place: Gauge | None = None
+        self.outputs: Tensors | None = None
+        self.cache_key: Key | None = None
         self.work: Work | None = None
         self.tally: Tally | None = None
         self.task: asyncio.Task[None] | None = None
@@ -95,6 +106,15 @@ class Exchange:
             f'"{version.model}@{version.number}",{{"requests":1,"predictions":{work.rows},'
             f'"compute_us":{work.compute_us},"input_bytes":{len(self.request.body)}}}]'
         ).encode()
+
+    def keeping(self, render: Callable[[Tensors], Reply]) -> Callable[[Tensors], Reply]:
+        """The renderer, which also keeps what the engine put out; called in the engine's thread."""
+
+        def keep(outputs: Tensors) -> Reply:
+            self.outputs = {name: np.array(tensor) for name, tensor in outputs.items()}
+            return render(outputs)
+
+        return keep
 
     def settle(self, error: Exception | None) -> None:
         """The work has come to its end."""

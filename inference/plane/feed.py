@@ -14,8 +14,17 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from inference.deployments import with_versions
 from inference.models import Deployment
-from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, TenantEntry, VersionEntry
+from inference.plane.directory import (
+    Bounds,
+    DeploymentEntry,
+    DeploymentLimits,
+    Directory,
+    KeyEntry,
+    TenantEntry,
+    VersionEntry,
+)
 from modelhub.models import ModelVersion
 from modelhub.signatures import from_json as signature_from_json
 from tenants import scoping
@@ -150,13 +159,11 @@ def read(tenant_id: str | None = None) -> dict[str, tuple[list[KeyEntry], Tenant
         if tenant_id is not None:
             tenants = tenants.filter(pk=tenant_id)
         deployments: dict[str, dict[str, DeploymentEntry]] = defaultdict(dict)
-        for row in Deployment.across_tenants.select_related("version__model").filter(**only):
+        for row in with_versions(Deployment.across_tenants.filter(**only)):
             try:
-                version = _version_entry(row.version)
+                deployments[row.tenant_id][row.name] = _deployment_entry(row)
             except (KeyError, TypeError, ValueError):
                 logger.exception("%s of %s serves a version that cannot be read", row.name, row.tenant_id)
-                continue
-            deployments[row.tenant_id][row.name] = DeploymentEntry(name=row.name, version=version)
         keys: dict[str, list[ApiKey]] = defaultdict(list)
         for key in ApiKey.across_tenants.filter(revoked_at=None, **only):
             keys[key.tenant_id].append(key)
@@ -165,6 +172,29 @@ def read(tenant_id: str | None = None) -> dict[str, tuple[list[KeyEntry], Tenant
             entry = _tenant_entry(tenant, deployments[tenant.pk])
             found[tenant.pk] = ([_key_entry(key, entry) for key in keys[tenant.pk]], entry)
         return found
+
+
+def _deployment_entry(row: Deployment) -> DeploymentEntry:
+    return DeploymentEntry(
+        name=row.name,
+        version=_version_entry(row.version),
+        canaries=tuple((_version_entry(one.version), one.weight) for one in row.targets.all()),
+        labels={one.name: _version_entry(one.version) for one in row.labels.all()},
+        shadow=None if row.shadow is None else _version_entry(row.shadow),
+        sticky=row.sticky,
+        paused=row.paused,
+        limits=DeploymentLimits(row.requests_per_minute, row.concurrency, row.rows_per_request, row.queue_rows),
+        cache_seconds=row.cache_seconds,
+        bounds=_bounds(row),
+    )
+
+
+def _bounds(row: Deployment) -> Bounds | None:
+    if row.rollback_error_rate is None and row.rollback_p99_ms is None:
+        return None
+    return Bounds(
+        row.rollback_error_rate, row.rollback_p99_ms, row.rollback_window_seconds, row.rollback_minimum_requests
+    )
 
 
 def _version_entry(version: ModelVersion) -> VersionEntry:

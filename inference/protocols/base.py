@@ -17,6 +17,7 @@ from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry
 from inference.plane.exchange import Answer, Request
+from inference.plane.shadow import Shadows
 from inference.plane.statistics import Statistics
 from inference.plane.versions import LoadedVersion, Versions
 from modelhub.signatures import TensorSpec
@@ -78,6 +79,7 @@ class Asked(NamedTuple):
     statistics: Statistics
     ready: bool
     limits_rows: int
+    shadows: Shadows
 
 
 @dataclass(frozen=True, slots=True)

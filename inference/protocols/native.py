@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import multipart
@@ -12,12 +13,13 @@ import orjson
 
 from inference.batching import Reply
 from inference.engines.base import Tensors
+from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
 from inference.protocols import tensorflow_serving
-from inference.protocols.base import Call, PredictRequest, Route
+from inference.protocols.base import Asked, Call, PredictRequest, Route, json_answer
 from modelhub.recipes.base import Served
 from tenants.api import problems
-from tenants.errors import Invalid, Refusal, UnsupportedMedia
+from tenants.errors import Invalid, NotFound, Refusal, UnsupportedMedia
 
 MAX_PARTS = 1024
 
@@ -113,5 +115,19 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
+def shadow(asked: Asked) -> Answer:
+    """What GET …/shadow answers: how the shadow has compared in this process."""
+    deployment = asked.deployment
+    assert deployment is not None
+    entry = deployment.shadow
+    if entry is None:
+        raise NotFound(f"The deployment {deployment.name!r} has no shadow.")
+    tally = asked.shadows.of((entry.tenant_id, deployment.name, entry.label))
+    return json_answer({"model": entry.model, "version": entry.number, **asdict(tally)})
+
+
 PROTOCOL = Native()
-ROUTES = (Route(re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/predict/?"), "POST", PROTOCOL, verb="predict"),)
+ROUTES = (
+    Route(re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/predict/?"), "POST", PROTOCOL, verb="predict"),
+    Route(re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/shadow/?"), "GET", PROTOCOL, view=shadow),
+)

@@ -8,7 +8,8 @@ import orjson
 
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
-from inference.plane.directory import DeploymentEntry, UnknownDeployment
+from inference.plane import routing
+from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import (
@@ -22,7 +23,6 @@ from inference.protocols.base import (
     json_answer,
     parse_json,
 )
-from inference.protocols.versioned import check_version
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 
@@ -87,16 +87,23 @@ class TensorFlowServing:
 def status(asked: Asked) -> Answer:
     """What GET /v1/models/NAME answers."""
     deployment = _deployment(asked)
-    state = asked.versions.states().get(deployment.version.id, "START")
-    about = {
-        "version": str(deployment.version.number),
-        "state": state,
-        "status": {"error_code": "OK", "error_message": ""},
-    }
-    if state != "AVAILABLE":
-        asked.versions.preload(deployment.version)
+    states = asked.versions.states()
+    one_alone = asked.match["version"] or asked.match["label"]
+    main = _version(asked)
+    shown = [main] if one_alone else [main, *(one for one, _ in deployment.canaries)]
+    about = [
+        {
+            "version": str(version.number),
+            "state": states.get(version.id, "START"),
+            "status": {"error_code": "OK", "error_message": ""},
+        }
+        for version in shown
+    ]
+    ready = states.get(main.id) == "AVAILABLE"
+    if not ready:
+        asked.versions.preload(main)
     # KServe's clients read `name` and `ready` of the same answer.
-    return json_answer({"name": deployment.name, "ready": state == "AVAILABLE", "model_version_status": [about]})
+    return json_answer({"name": deployment.name, "ready": ready, "model_version_status": about})
 
 
 def alive(asked: Asked) -> Answer:
@@ -112,15 +119,18 @@ def models(asked: Asked) -> Answer:
 
 def _deployment(asked: Asked) -> DeploymentEntry:
     assert asked.deployment is not None
-    match = asked.match
-    check_version(asked.deployment.version, name=match["name"], version=match["version"], label=match["label"])
     return asked.deployment
+
+
+def _version(asked: Asked) -> VersionEntry:
+    return routing.named(_deployment(asked), version=asked.match["version"], label=asked.match["label"])
 
 
 def metadata(asked: Asked) -> Answer:
     """What GET /v1/models/NAME/metadata answers."""
     deployment = _deployment(asked)
-    signature = deployment.version.signature
+    version = _version(asked)
+    signature = version.signature
     definition = {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
@@ -128,7 +138,7 @@ def metadata(asked: Asked) -> Answer:
     }
     return json_answer(
         {
-            "model_spec": {"name": deployment.name, "signature_name": "", "version": str(deployment.version.number)},
+            "model_spec": {"name": deployment.name, "signature_name": "", "version": str(version.number)},
             "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
         }
     )

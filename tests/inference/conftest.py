@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper, save
 
 from benchmarks import models
 from tests.live import LiveSite, live_site
@@ -55,3 +57,35 @@ def plane(model_files: dict[str, Path]) -> Iterator[PlaneSite]:
         site.start_server()
         found.wait_until_loaded("tiny", "identity", "cats")
         yield found
+
+
+def slow(path: Path, *, answer: float) -> Path:
+    """An ONNX file that works for some milliseconds, then gives x + answer: (rows, 4) to (rows, 4)."""
+    size = 700
+    big = numpy_helper.from_array(np.zeros((size, size), np.float32), "big")
+    more = numpy_helper.from_array(np.full(4, answer, np.float32), "more")
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),  # else it is worked out once, at loading
+        helper.make_node("Add", ["big", "sum"], ["moved"]),
+        helper.make_node("MatMul", ["moved", "big"], ["work"]),
+        helper.make_node("ReduceSum", ["work"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["x", "nothing"], ["same"]),
+        helper.make_node("Add", ["same", "more"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 4]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "slow", ends[:1], ends[1:], [big, more])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def crowd(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
+    """The plane with `switched`, which serves version 1 (x + 100); version 2 (x + 200) is there, too."""
+    folder = tmp_path_factory.mktemp("slow")
+    about = TINY | {"engine": "onnx", "outputs": ("y", (-1, 4))}
+    for number, name in ((1, "switched"), (2, "")):
+        path = slow(folder / f"{number}.onnx", answer=100.0 * number)
+        assert publish(plane.site, tenant="acme", model="switched", path=path, deployment=name, **about) == number
+    with plane.client() as client:
+        assert client.post("/v1/models/switched:predict", json={"instances": [[0, 0, 0, 0]]}).status_code == 200
+    return plane

@@ -1,13 +1,20 @@
 """Deployments over the control API and in the admin."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
+from django.db.models import ProtectedError
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
-from inference.models import Deployment
+from inference import deployments
+from inference.models import Deployment, DeploymentTarget
 from modelhub.models import Model, ModelVersion
 from tenants import scoping
+from tenants.errors import Conflict
 from tenants.models import AuditEvent
 from tests.conftest import Account
 
@@ -109,3 +116,69 @@ def test_the_operator_sees_and_ends_deployments(acme: Account, acme_client: APIC
     with scoping.operator():
         assert not Deployment.across_tenants.exists()
         assert AuditEvent.across_tenants.get(verb="deployment.delete").actor == "operator:operator"
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_operator_pauses_resumes_and_rolls_back(acme_client: APIClient) -> None:
+    acme_client.post(PATH, {"name": "front", "model": "cats", "version": 1}, format="json")
+    targets = [{"version": 1, "weight": 80}, {"version": 2, "weight": 20}]
+    assert acme_client.patch(f"{PATH}/front", {"targets": targets}, format="json").status_code == 200
+    User.objects.create_superuser("operator", password="correct-horse-battery")
+    browser = Client()
+    browser.login(username="operator", password="correct-horse-battery")
+    with scoping.operator():
+        row = Deployment.across_tenants.get()
+    page = browser.get(f"/admin/inference/deployment/{row.pk}/change/")
+    assert (page.status_code, b"cats@2" in page.content) == (200, True)
+    assert b"cats@2: 20 %" in browser.get("/admin/inference/deployment/").content
+
+    def carry_out(action: str) -> str:
+        asked = {"action": action, "_selected_action": [row.pk]}
+        return browser.post("/admin/inference/deployment/", asked, follow=True).content.decode()
+
+    assert "No longer answering: front" in carry_out("pause_deployments")
+    assert acme_client.get(f"{PATH}/front").json()["paused"] is True
+    assert "Answering again: front" in carry_out("resume_deployments")
+    assert "Rolled back: front" in carry_out("roll_back_deployments")
+    shown = acme_client.get(f"{PATH}/front").json()
+    assert (shown["paused"], [one["version"] for one in shown["targets"]]) == (False, [1])
+    assert "no version before" in carry_out("roll_back_deployments")
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_roll_back_that_comes_too_late_changes_nothing(acme: Account, acme_client: APIClient) -> None:
+    acme_client.post(PATH, {"name": "front", "model": "cats", "version": 1}, format="json")
+    about: dict[str, Any] = {
+        "tenant": acme.tenant,
+        "name": "front",
+        "actor": "system:auto-rollback",
+        "now": timezone.now(),
+    }
+    with scoping.tenant(acme.tenant.pk):
+        second = ModelVersion.objects.for_tenant(acme.tenant).get(model__name="cats", number=2)
+        deployments.point(**about, model=None, number=2)
+        deployments.roll_back(**about, expected=second.pk, reason="p99 of 80 ms above 50 ms")
+        with pytest.raises(Conflict, match="changed meanwhile"):
+            deployments.roll_back(**about, expected=second.pk)
+        event = AuditEvent.objects.for_tenant(acme.tenant).get(verb="deployment.roll_back")
+        assert (event.actor, event.detail["after"]) == ("system:auto-rollback", "cats@1")
+        assert event.detail["reason"] == "p99 of 80 ms above 50 ms"
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_database_itself_keeps_the_shares_below_100_and_versions_in_use(
+    acme: Account, acme_client: APIClient
+) -> None:
+    acme_client.post(PATH, {"name": "front", "model": "cats", "version": 1}, format="json")
+    with scoping.operator():
+        row = Deployment.across_tenants.get()
+        others = list(ModelVersion.across_tenants.exclude(pk=row.version_id)[:2])
+        DeploymentTarget.objects.create(tenant=acme.tenant, deployment=row, version=others[0], weight=50)
+        connection.cursor().execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(IntegrityError, match="more than 99 percent"), transaction.atomic():
+            DeploymentTarget.objects.create(tenant=acme.tenant, deployment=row, version=others[1], weight=50)
+        deployments.shadow(
+            tenant=acme.tenant, name="front", model=None, number=2, actor="operator:test", now=timezone.now()
+        )
+        with pytest.raises(ProtectedError):
+            ModelVersion.across_tenants.get(model__name="cats", number=2).delete()

@@ -45,7 +45,7 @@ def identity(path: Path, tensors: dict[str, str]) -> Path:
 
 @pytest.fixture(scope="module")
 def every_dtype(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
-    """The plane with the deployments `same-DTYPE`, which give their input back, and `two`, with two inputs."""
+    """The plane with the deployments `same-DTYPE`, which give their input back, and `pair`, with two inputs."""
     folder = tmp_path_factory.mktemp("onnx")
     about = TINY | {"engine": "onnx"}
     for dtype in ONNX_TYPES:
@@ -57,7 +57,7 @@ def every_dtype(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> P
         "inputs": [("a", "float32", (-1, -1)), ("b", "bytes", (-1, -1))],
         "outputs": [("out_a", "float32", (-1, -1)), ("out_b", "bytes", (-1, -1))],
     }
-    publish(plane.site, tenant="acme", model="two", path=two, deployment="two", **given)
+    publish(plane.site, tenant="acme", model="pair", path=two, deployment="pair", **given)
     return plane
 
 
@@ -140,10 +140,10 @@ def test_several_inputs_and_outputs_in_any_order(every_dtype: PlaneSite, client:
         triton.InferRequestedOutput("out_b", binary_data=True),
         triton.InferRequestedOutput("out_a", binary_data=False),
     ]
-    found = client.infer("two", [given("b", b, "BYTES", binary=False), given("a", a, "FP32")], outputs=outputs)
+    found = client.infer("pair", [given("b", b, "BYTES", binary=False), given("a", a, "FP32")], outputs=outputs)
     assert found.as_numpy("out_a").tolist() == a.tolist()
     assert found.as_numpy("out_b").tolist() == [[b"one", b"two", b"three"]]
-    alone = client.infer("two", [given("a", a, "FP32"), given("b", b, "BYTES")], outputs=outputs[1:])
+    alone = client.infer("pair", [given("a", a, "FP32"), given("b", b, "BYTES")], outputs=outputs[1:])
     assert [one["name"] for one in alone.get_response()["outputs"]] == ["out_a"]
 
 

@@ -59,7 +59,7 @@ def test_one_status_answer_serves_clients_of_tensorflow_serving_and_of_kserve(pl
     with plane.client() as client:
         assert httpx.get(plane.site.url + "/").json() == {"status": "alive"}
         answer = client.get("/v1/models/tiny").json()
-        assert client.get("/v1/models").json()["models"][:3] == ["cats", "identity", "tiny"]
+        assert {"cats", "identity", "tiny"} <= set(client.get("/v1/models").json()["models"])
     assert (answer["name"], answer["ready"]) == ("tiny", True)
     assert answer["model_version_status"][0]["state"] == "AVAILABLE"
     with plane.client(plane.globex_key) as foreign:

@@ -3,13 +3,13 @@
 import re
 from typing import Any
 
+from inference.plane import routing
 from inference.plane.directory import DeploymentEntry, KeyEntry, VersionEntry
 from inference.plane.exchange import Answer, Waiting
 from inference.plane.statistics import Tally
 from inference.protocols.base import Asked, Route, json_answer
 from inference.protocols.open_inference.infer import PROTOCOL
 from inference.protocols.open_inference.tensor_bytes import DATATYPES
-from inference.protocols.versioned import check_version
 from modelhub.signatures import TensorSpec
 from tenants.errors import Invalid, NotImplementedHere, Unavailable
 
@@ -147,8 +147,7 @@ def _key(asked: Asked) -> KeyEntry:
 def _version(asked: Asked) -> tuple[DeploymentEntry, VersionEntry]:
     deployment = asked.deployment
     assert deployment is not None
-    check_version(deployment.version, name=deployment.name, version=asked.match.get("version", ""), label="")
-    return deployment, deployment.version
+    return deployment, routing.named(deployment, version=asked.match.get("version", ""))
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -1,0 +1,177 @@
+"""Many callers at once: every answer belongs to its question, whoever leaves, whatever is switched, even at the end."""
+
+import asyncio
+import contextlib
+import json
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from tests.inference.conftest import PlaneSite
+from tests.live import free_port
+
+CONNECTIONS = 64
+
+
+class Line:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        self._key = key
+
+    async def open(self) -> "Line":
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    def send(self, path: str, body: bytes) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._writer.write(head.encode() + body)
+
+    async def read(self) -> tuple[int, bytes]:
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        return int(head.split()[1]), await self._reader.readexactly(length)
+
+    async def ask(self, path: str, rows: list[list[float]]) -> tuple[int, bytes]:
+        self.send(path, json.dumps({"instances": rows}).encode())
+        return await self.read()
+
+    def leave(self) -> None:
+        self._writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def lines(plane: PlaneSite, count: int, *, port: int | None = None) -> AsyncIterator[list[Line]]:
+    found = [await Line(port or plane.site.port, plane.acme_key).open() for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for line in found:
+            line.leave()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["identity", "switched"])
+def test_every_answer_belongs_to_its_question(crowd: PlaneSite, name: str) -> None:
+    total = 10_000 if name == "identity" else 600
+    added = 0.0 if name == "identity" else 100.0
+
+    async def ask_all(line: Line, own: range) -> None:
+        for number in own:
+            rows = [[number, number + row, 0.25, row] for row in range(1 + number % 3)]
+            status, body = await line.ask(f"/v1/models/{name}:predict", rows)
+            assert status == 200, body
+            assert json.loads(body)["predictions"] == [[value + added for value in row] for row in rows]
+
+    async def main() -> None:
+        share = total // CONNECTIONS + 1
+        async with lines(crowd, CONNECTIONS) as found:
+            await asyncio.gather(*(ask_all(line, range(i * share, (i + 1) * share)) for i, line in enumerate(found)))
+
+    asyncio.run(main())
+
+
+def test_a_thousand_callers_leave_and_all_others_are_answered(crowd: PlaneSite) -> None:
+    chance = random.Random(7)
+    left = 0
+
+    async def leave_often(until: float) -> None:
+        nonlocal left
+        while time.monotonic() < until and left < 1000:
+            line = await Line(crowd.site.port, crowd.acme_key).open()
+            line.send("/v1/models/switched:predict", b'{"instances": [[1, 2, 3, 4], [5, 6, 7, 8]]}')
+            await asyncio.sleep(chance.random() * 0.02)
+            line.leave()
+            left += 1
+        await asyncio.sleep(0.01)
+
+    async def stay(line: Line, own: int) -> None:
+        for number in range(20):
+            row = [own, number, 0.5, 0.0]
+            status, body = await line.ask("/v1/models/switched:predict", [row])
+            assert status == 200, body
+            assert json.loads(body)["predictions"] == [[value + 100 for value in row]]
+
+    async def main() -> None:
+        until = time.monotonic() + 60
+        async with lines(crowd, 8) as found:
+            await asyncio.gather(
+                *(stay(line, i) for i, line in enumerate(found)), *(leave_often(until) for _ in range(40))
+            )
+            status, _ = await found[0].ask("/v1/models/switched:predict", [[0, 0, 0, 0]])
+            assert status == 200
+
+    asyncio.run(main())
+    assert left >= 1000
+
+
+def test_a_hundred_switches_fail_and_misroute_no_request(crowd: PlaneSite) -> None:
+    switches: list[tuple[float, int]] = [(0.0, 1)]
+    answers: list[tuple[float, float, int]] = []
+
+    async def ask_on(line: Line, done: asyncio.Event) -> None:
+        while not done.is_set():
+            started = time.monotonic()
+            status, body = await line.ask("/v1/models/switched:predict", [[0, 0, 0, 0]])
+            assert status == 200, body
+            answers.append((started, time.monotonic(), round(json.loads(body)["predictions"][0][0] / 100)))
+
+    async def switch(done: asyncio.Event) -> None:
+        headers = {"X-API-Key": crowd.acme_key}
+        async with httpx.AsyncClient(base_url=crowd.site.url, headers=headers, timeout=30) as client:
+            for turn in range(100):
+                version = 2 - turn % 2
+                answer = await client.patch("/api/v1/deployments/switched", json={"version": version})
+                assert answer.status_code == 200, answer.text
+                switches.append((time.monotonic(), version))
+        done.set()
+
+    async def main() -> None:
+        done = asyncio.Event()
+        async with lines(crowd, 8) as found:
+            await asyncio.gather(*(ask_on(line, done) for line in found), switch(done))
+
+    asyncio.run(main())
+    assert {version for _, _, version in answers} == {1, 2}
+    deadline = time.monotonic() + 10  # the last switch arrives, the version is warm
+    with crowd.client() as client:
+        while (
+            client.post("/v1/models/switched:predict", json={"instances": [[0] * 4]}).json()["predictions"][0][0] > 150
+        ):
+            assert time.monotonic() < deadline
+        assert client.get("/v1/models/switched").json()["model_version_status"][0]["version"] == "1"
+
+
+@pytest.fixture
+def second(crowd: PlaneSite) -> Iterator[tuple[object, int]]:
+    port = free_port()
+    server = crowd.site.start_server(port=port)
+    yield server, port
+    server.kill()
+    server.wait(10)
+
+
+def test_a_server_that_is_asked_to_stop_answers_what_is_under_way(crowd: PlaneSite, second: tuple[object, int]) -> None:
+    server, port = second
+
+    async def main() -> list[tuple[int, bytes]]:
+        async with lines(crowd, 30, port=port) as found:
+            status, _ = await found[0].ask("/v1/models/switched:predict", [[0, 0, 0, 0]])
+            assert status == 200
+            for number, line in enumerate(found):
+                line.send("/v1/models/switched:predict", json.dumps({"instances": [[number, 0, 0, 0]]}).encode())
+            await asyncio.sleep(0.03)
+            server.send_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+            return await asyncio.gather(*(line.read() for line in found))
+
+    answers = asyncio.run(main())
+    assert [status for status, _ in answers] == [200] * 30
+    assert [json.loads(body)["predictions"][0][0] - 100 for _, body in answers] == list(range(30))
+    assert server.wait(30) == 0  # type: ignore[attr-defined]
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{port}/healthz")
