@@ -272,6 +272,8 @@ def _deployment(tenant: Tenant, name: str) -> Deployment:
             f"There is no deployment {name[:80]!r}.",
             errors=(FieldError("deployment", "Expected the name of one of your deployments."),),
         )
+    if row.paused:
+        raise Conflict(f"The deployment {row.name} is paused: POST /api/v1/deployments/{row.name}/resume first.")
     return row
 
 

@@ -303,6 +303,10 @@ def test_what_cannot_be_done_is_refused(at: BatchSite) -> None:
     assert at.ask(at.dataset, deployment="none").status_code == 400
     unsealed = at.client.post("/datasets", json={"name": "open", "kind": "image-classification"}).json()["id"]
     assert at.ask(unsealed).status_code == 409
+    assert at.client.post("/deployments/cats/pause").status_code == 200
+    paused = at.ask(at.dataset)
+    assert at.client.post("/deployments/cats/resume").status_code == 200
+    assert (paused.status_code, "is paused" in paused.json()["detail"]) == (409, True)
 
 
 def test_a_retry_with_the_same_key_makes_no_second_job(at: BatchSite) -> None:
