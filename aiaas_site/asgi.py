@@ -25,6 +25,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from inference.plane import asgi as plane_asgi
 from inference.plane import events, metrics
 from inference.plane.app import Plane
 from inference.plane.routes import takes
@@ -52,7 +53,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if self.plane is not None and takes(scope["path"]):
-                await self.plane(scope, receive, send)
+                await plane_asgi.serve(self.plane, scope, receive, send)
             elif scope["path"] == "/metrics" and self.plane is not None:
                 await self._metrics(scope, send)
             elif scope["path"] == "/healthz":

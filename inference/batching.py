@@ -168,13 +168,19 @@ class Joining:
 def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining) -> None:
     """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone."""
     started = time.perf_counter_ns()
-    ready = [work for work in batch if work.error is None and work.inputs is not None]
-    for group in _groups(ready, joining):
-        _attempt(group, engine, joining, None)
-    raw = [work for work in batch if work.error is None and work.raw]
-    if raw and prepare is not None:
-        _attempt(raw, engine, joining, prepare)
-    _share_compute(batch, (time.perf_counter_ns() - started) // 1000)
+    try:
+        ready = [work for work in batch if work.error is None and work.inputs is not None]
+        for group in _groups(ready, joining):
+            _attempt(group, engine, joining, None)
+        raw = [work for work in batch if work.error is None and work.raw]
+        if raw and prepare is not None:
+            _attempt(raw, engine, joining, prepare)
+        _share_compute(batch, (time.perf_counter_ns() - started) // 1000)
+    except Exception as error:
+        logger.exception("a batch of %d requests could not be run", len(batch))
+        for work in batch:
+            if work.answer is None:
+                work.error = work.error or error
 
 
 def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepare | None) -> None:

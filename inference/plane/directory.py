@@ -27,10 +27,10 @@ class VersionEntry:
     manifest: dict[str, Any]
     manifest_seal: str
     signature: Signature
+    label: str = field(init=False)
 
-    @property
-    def label(self) -> str:
-        return f"{self.model}@{self.number}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"{self.model}@{self.number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,6 @@ class DeploymentLimits:
     concurrency: int | None = None
     rows_per_request: int | None = None
     queue_rows: int | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a limit at all."""
-        return self != UNLIMITED
-
-
-UNLIMITED = DeploymentLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +71,7 @@ class DeploymentEntry:
     shadow: VersionEntry | None = None
     sticky: str = "request"
     paused: bool = False
-    limits: DeploymentLimits = UNLIMITED
+    limits: DeploymentLimits | None = None
     cache_seconds: int = 0
     bounds: Bounds | None = None
 

@@ -103,7 +103,7 @@ class Exchange:
         version = self.served
         return (
             f'["{self.id}",{self.admitted_ms},"{version.tenant_id}","{self.key.id}","{self.deployment.name}",'
-            f'"{version.model}@{version.number}",{{"requests":1,"predictions":{work.rows},'
+            f'"{version.label}",{{"requests":1,"predictions":{work.rows},'
             f'"compute_us":{work.compute_us},"input_bytes":{len(self.request.body)}}}]'
         ).encode()
 
@@ -115,6 +115,12 @@ class Exchange:
             return render(outputs)
 
         return keep
+
+    def leave_place(self) -> None:
+        """Gives back the place among its deployment's requests, if it has one."""
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
 
     def settle(self, error: Exception | None) -> None:
         """The work has come to its end."""

@@ -183,10 +183,15 @@ def _deployment_entry(row: Deployment) -> DeploymentEntry:
         shadow=None if row.shadow is None else _version_entry(row.shadow),
         sticky=row.sticky,
         paused=row.paused,
-        limits=DeploymentLimits(row.requests_per_minute, row.concurrency, row.rows_per_request, row.queue_rows),
+        limits=_limits(row),
         cache_seconds=row.cache_seconds,
         bounds=_bounds(row),
     )
+
+
+def _limits(row: Deployment) -> DeploymentLimits | None:
+    found = DeploymentLimits(row.requests_per_minute, row.concurrency, row.rows_per_request, row.queue_rows)
+    return None if found == DeploymentLimits() else found
 
 
 def _bounds(row: Deployment) -> Bounds | None:

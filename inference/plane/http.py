@@ -16,7 +16,7 @@ from inference.plane.app import Plane
 from inference.plane.exchange import Answer, Exchange, Request
 
 # A body above this, or of unknown length, takes the long way, which holds the sender back while it is read.
-SHORT_BODY_BYTES = 512 * 1024
+SHORT_BODY_BYTES = 128 * 1024
 PIPELINED = 32
 REMEMBERED = 4096
 

@@ -48,7 +48,7 @@ def _find(method: str, path: str) -> Found:
             continue
         if route.method == method:
             groups = {name: value or "" for name, value in match.groupdict().items()}
-            return Found(route, groups.get("name", ""), groups)
+            return Found(route, groups, *(groups.get(name, "") for name in ("name", "version", "label")))
         wanted.add(route.method)
     if wanted:
         raise MethodNotAllowed(f"{method} is not taken here; expected {' or '.join(sorted(wanted))}.")

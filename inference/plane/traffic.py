@@ -62,13 +62,12 @@ class Traffic:
         self._processes = processes
         self._gauges: dict[tuple[str, str], Gauge] = {}
 
-    def admit(self, exchange: "Exchange", deployment: DeploymentEntry) -> None:
+    def admit(self, exchange: "Exchange", deployment: DeploymentEntry, limits: DeploymentLimits) -> None:
         """Takes a place for the exchange; it gives it back when it is answered or refused."""
         key = (deployment.version.tenant_id, deployment.name)
         gauge = self._gauges.get(key)
         if gauge is None:
             gauge = self._gauges[key] = Gauge()
-        limits = deployment.limits
         gauge.enter(
             deployment.name,
             per_minute=self._shared(limits.requests_per_minute),

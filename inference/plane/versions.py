@@ -95,6 +95,7 @@ class Versions:
         self._loading: dict[str, asyncio.Future[LoadedVersion]] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         self._wanted: dict[str, VersionEntry] = {}
+        self._until_loaded: Mapping[str, str] = {}
         self._preload: dict[str, VersionEntry] = {}
         self._preloading: asyncio.Task[None] | None = None
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
@@ -142,15 +143,19 @@ class Versions:
         `until_loaded` names, for a version that is new under a deployment, the one that answers until it is loaded.
         """
         before = self._wanted
-        self._wanted = {entry.id: entry for entry in entries}
-        kept = self._wanted.keys() | {old for new, old in until_loaded.items() if new not in self._loaded}
-        for version_id in self._loaded.keys() - kept:
-            self.unload(version_id)
+        self._wanted, self._until_loaded = {entry.id: entry for entry in entries}, until_loaded
+        self._let_go_unwanted()
         for version_id in self._preload.keys() - self._wanted.keys():
             del self._preload[version_id]
         for version_id, entry in self._wanted.items():
             if version_id not in before:
                 self.preload(entry)
+
+    def _let_go_unwanted(self, but: str = "") -> None:
+        """All that is deployed no longer goes, but one that somebody has just waited for."""
+        kept = self._wanted.keys() | {but} | {old for new, old in self._until_loaded.items() if new not in self._loaded}
+        for version_id in self._loaded.keys() - kept:
+            self.unload(version_id)
 
     def close(self) -> None:
         if self._preloading is not None:
@@ -187,7 +192,9 @@ class Versions:
                 self._loader, lambda: loading.load(entry, threads=self._threads)
             )
             self._make_room(made.memory_bytes, for_whom=entry)
-        except Unavailable:
+        except Unavailable as full:
+            # Else each request for it would load it anew, to find again that it does not fit.
+            self._failed[entry.id] = (time.monotonic(), full.detail)
             raise
         except Exception as error:
             logger.exception("version %s of %s could not be loaded", entry.label, entry.tenant_id)
@@ -200,6 +207,7 @@ class Versions:
         queue = Queue(best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host)
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self._failed.pop(entry.id, None)
+        self._let_go_unwanted(but=entry.id)
         self.counters.loads += 1
         self.counters.load_seconds += (took := time.monotonic() - started)
         logger.info(
@@ -212,11 +220,11 @@ class Versions:
         """Lets go the versions that were used longest ago, until so many bytes fit; those in use stay."""
         idle = sorted((one for one in self._loaded.values() if not one.queue.in_use), key=lambda one: one.used_at)
         held = self.held_bytes
-        spare = held - sum(one.memory_bytes for one in idle)
-        if spare + needed > self.budget_bytes:
+        in_use = held - sum(one.memory_bytes for one in idle)
+        if in_use + needed > self.budget_bytes:
             raise Unavailable(
                 f"Version {for_whom.label} needs {needed:,} bytes of memory; of the {self.budget_bytes:,} of this "
-                f"server {spare:,} are in use.",
+                f"server {in_use:,} are in use.",
                 retry_after=RETRY_SECONDS,
             )
         for version in idle:

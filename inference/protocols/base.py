@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +27,8 @@ from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMe
 # Up to so many numbers are checked one by one, which is faster than an array's passes.
 FEW_ROWS, FEW_COLUMNS = 4, 32
 NUMBERS = frozenset((float, int))
+# An empty tensor costs its sender nothing, but an engine may make room for what it would hold.
+MAX_EMPTY_ELEMENTS = 2**22
 FLOAT_LIMITS = {size: float(np.finfo(f"f{size}").max) for size in (2, 4, 8)}
 
 
@@ -102,8 +105,10 @@ class Found(NamedTuple):
     """The route of a request, the deployment that its path names, and all that its path says."""
 
     route: Route
-    name: str
     match: Mapping[str, str]
+    name: str
+    version: str
+    label: str
 
 
 def json_answer(document: Any, status: int = 200) -> Answer:
@@ -169,6 +174,8 @@ def as_tensor(values: Any, spec: TensorSpec, field: str, *, batched: bool = True
 
 def check_shape(shape: tuple[int, ...], spec: TensorSpec, field: str, *, batched: bool = True) -> None:
     """Refuses a shape that is not the signature's; with `batched` any number of rows fits."""
+    if 0 in shape and prod(size for size in shape if size) > MAX_EMPTY_ELEMENTS:
+        raise _wrong(field, f"the shape {list(shape)}, which is empty and yet too large", spec)
     fixed = spec.shape[1:] if batched else spec.shape
     got = shape[1:] if batched else shape
     if len(shape) != len(spec.shape) or any(size not in (-1, one) for size, one in zip(fixed, got, strict=True)):

@@ -16,6 +16,7 @@ django.setup()
 
 from django.db.backends.utils import CursorWrapper
 
+from inference.plane import asgi
 from inference.plane.app import Plane
 
 PREDICTIONS = 500
@@ -48,7 +49,7 @@ async def ask(plane: Plane, key: str) -> int:
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(message)
 
-    await plane(scope, receive, send)
+    await asgi.serve(plane, scope, receive, send)
     return int(messages[0]["status"])
 
 

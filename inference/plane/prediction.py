@@ -1,0 +1,214 @@
+"""The way of a prediction to its engine, as one page.
+
+identify → find the deployment → choose the version → decode → admit → queue. A warm prediction makes no query and waits
+for nothing here; what is cold raises Waiting, and the way is walked again when it is there.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from inference.batching import Work
+from inference.plane import cache, gate, routing, traffic
+from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
+from inference.plane.exchange import Exchange, Waiting
+from inference.plane.feed import Feed
+from inference.plane.gate import Limits
+from inference.plane.leases import Leases
+from inference.plane.routing import Target
+from inference.plane.settling import Settling
+from inference.plane.statistics import Statistics
+from inference.plane.traffic import Traffic
+from inference.plane.versions import LoadedVersion, Versions
+from inference.protocols.base import Call, Found, PredictRequest, decompressed
+from inference.scheduling import EngineThreads
+from tenants.errors import TooLarge
+
+# A body above this is parsed in a thread, so that it does not hold up the loop; one that is not JSON costs nothing.
+INLINE_BODY_BYTES = 32 * 1024
+# Rows that a small model may run on the loop at once.
+INLINE_SECONDS = 300e-6
+# A lone request as cheap as this runs on the loop, too.
+ALONE_SECONDS = 2e-3
+# So long the version before a switch goes on at most, while the new one is loaded.
+WARM_UP_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What predictions pass on their way."""
+
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    directory: Directory
+    feed: Feed
+    versions: Versions
+    leases: Leases
+    traffic: Traffic
+    statistics: Statistics
+    engines: EngineThreads
+    settling: Settling
+    in_thread: Callable[..., "asyncio.Future[Any]"]
+
+    def walk(self, exchange: Exchange, found: Found) -> None:
+        """Brings a request into the queue of its version, or to an answer that is kept."""
+        now = time.monotonic()
+        if not exchange.deadline:
+            exchange.deadline = gate.deadline(exchange.request.headers, self.limits, now=now)
+        before = exchange.deployment
+        key, deployment = self.find(exchange, found, now)
+        target = exchange.target
+        if target is None or before is not deployment:
+            target = self._choose(exchange, found, key, deployment)
+        version = self._version(exchange, found, deployment, target.version, now)
+        if exchange.call is None or exchange.version is not version:
+            # What was parsed for another version does not fit this one.
+            exchange.version, exchange.call = version, None
+            exchange.call = self._parse(exchange, found, version)
+        call = exchange.call
+        self._check_rows(deployment, version, call)
+        spent = self.leases.spend(key.tenant, call.rows)
+        if spent is None:
+            raise Waiting(self.leases.fill(key.tenant, call.rows))
+        exchange.spent = spent
+        if (deployment.cache_seconds or target.shadow) and self._answered_from_cache(exchange, deployment, version):
+            return
+        self._queue(exchange, version, exchange.call)
+
+    def find(self, exchange: Exchange, found: Found, now: float) -> tuple[KeyEntry, DeploymentEntry]:
+        """Who asks, and for what. A name that is not known may have been deployed this moment: asked for once more."""
+        self.directory.check_fresh(now)
+        key = exchange.key = gate.identify(exchange.request.headers, self.directory)
+        deployment = key.tenant.deployments.get(found.name)
+        if deployment is None:
+            if exchange.caught_up:
+                raise UnknownDeployment(found.name)
+            exchange.caught_up = True
+            raise Waiting(self.feed.catch_up())
+        exchange.deployment = deployment
+        return key, deployment
+
+    def _choose(self, exchange: Exchange, found: Found, key: KeyEntry, deployment: DeploymentEntry) -> Target:
+        """Draws the target of a request; while the deployment is as it was, it stays the same."""
+        exchange.target = target = routing.choose(
+            deployment, key=key, headers=exchange.request.headers, version=found.version, label=found.label
+        )
+        if deployment.limits is not None and exchange.place is None:
+            self.traffic.admit(exchange, deployment, deployment.limits)
+        return target
+
+    def _version(
+        self, exchange: Exchange, found: Found, deployment: DeploymentEntry, entry: VersionEntry, now: float
+    ) -> LoadedVersion:
+        """The version that answers: the one wanted, or the one that stands in for it while it is loaded."""
+        version = self.versions.loaded(entry.id, now)
+        if version is None and not (found.version or found.label):
+            version = self._standing_in(deployment, entry, now)
+        label = entry.label if version is None else version.entry.label
+        exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, label))
+        if version is None:
+            raise Waiting(self.versions.load(entry))
+        return version
+
+    def _standing_in(self, deployment: DeploymentEntry, entry: VersionEntry, now: float) -> LoadedVersion | None:
+        """The version that answered before, while the one that is to answer now warms up."""
+        if entry.id == deployment.version.id:
+            before, since = deployment.previous, deployment.since
+        else:
+            before, since = deployment.version, deployment.split_at
+        if before is None or now - since > WARM_UP_SECONDS:
+            return None
+        standing_in = self.versions.loaded(before.id, now)
+        if standing_in is not None:
+            self.versions.preload(entry)
+        return standing_in
+
+    def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
+        """The call that the request's body makes; a large body is parsed in a thread."""
+        request = exchange.request
+        headers, body = request.headers, request.body
+        encoding = headers.get(b"content-encoding", b"").decode("latin-1").lower()
+        content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+        def parse() -> Call:
+            plain = decompressed(body, encoding, self.limits.body_bytes) if encoding else body
+            asked = PredictRequest(exchange.id, content_type, plain, found.name, found.route.verb, headers)
+            call = exchange.call = found.route.protocol.parse(asked, version)
+            return call
+
+        cheap = content_type.startswith("image/") or b"inference-header-content-length" in headers
+        if encoding or (len(body) > INLINE_BODY_BYTES and not cheap):
+            raise Waiting(self.in_thread(parse))
+        return parse()
+
+    def _check_rows(self, deployment: DeploymentEntry, version: LoadedVersion, call: Call) -> None:
+        if deployment.limits is not None:
+            traffic.check_rows(deployment.limits, call.rows, queued=version.queue.rows)
+        if call.rows > self.limits.rows:
+            raise TooLarge(f"The request has {call.rows:,} rows; the limit is {self.limits.rows:,}.")
+
+    def _answered_from_cache(self, exchange: Exchange, deployment: DeploymentEntry, version: LoadedVersion) -> bool:
+        """Whether outputs that are kept answer it: recorded as any answer, with no compute time.
+
+        If they do not, what the engine puts out is kept, for the cache and for the shadow.
+        """
+        found, request, call, now = exchange.found, exchange.request, exchange.call, time.monotonic()
+        assert found is not None
+        assert call is not None
+        outputs = None
+        if deployment.cache_seconds:
+            reader = f"{type(found.route.protocol).__name__}.{found.route.verb}"
+            exchange.cache_key = cache.key_of(
+                version.tenant_id, version.entry.id, reader=reader, headers=request.headers, body=request.body
+            )
+            outputs = self.settling.cache.get(exchange.cache_key, seconds=deployment.cache_seconds, now=now)
+        if outputs is None:
+            exchange.call = call._replace(render=exchange.keeping(call.render))
+            return False
+        exchange.cache_key = None
+        work = exchange.work = Work(call.rows, exchange.deadline, call.render, receipt=exchange, queued_at=now)
+        work.taken_at, work.taken = now, True
+        work.answer = call.render(outputs)
+        if exchange.tally is not None:
+            exchange.tally.cache_hits += 1
+        self.settling.settle([work], ran=False)
+        return True
+
+    def _queue(self, exchange: Exchange, version: LoadedVersion, call: Call) -> None:
+        """Queues the work, for the loop itself if it is cheap, else for an engine's thread."""
+        now = time.monotonic()
+        if call.timeout is not None:
+            exchange.deadline = min(exchange.deadline, now + call.timeout)
+        work = exchange.work = Work(
+            call.rows, exchange.deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=exchange,
+            priority=call.priority, queued_at=now,
+        )  # fmt: skip
+        version.queue.put(work)
+        measured = version.measured
+        if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS:
+            self._flush_soon(version)
+            return
+        exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
+        # Files are never read on the loop: what one costs is not known before.
+        if call.rows == 1 and not call.raw and measured.alone_seconds < ALONE_SECONDS and self.engines.idle:
+            self._flush_soon(version)
+        else:
+            self.engines.announce(version)
+
+    def _flush_soon(self, version: LoadedVersion) -> None:
+        """Everything that this turn of the loop brings becomes one batch."""
+        if not version.flushing:
+            version.flushing = True
+            self.loop.call_soon(self._flush, version)
+
+    def _flush(self, version: LoadedVersion) -> None:
+        """Runs what is queued for a small model on the loop, and a lone request, which two thread hops would delay."""
+        version.flushing = False
+        if not version.measured.inline and (version.queue.rows > 1 or not self.engines.idle):
+            self.engines.announce(version)
+            return
+        while batch := version.queue.take(time.monotonic()):
+            version.run(batch, alone=True)
+            self.settling.settle(batch)

@@ -1,0 +1,193 @@
+"""The end of an exchange: an answer is recorded and only then let go, a refusal costs nothing."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from inference.batching import Work
+from inference.plane import routes
+from inference.plane.cache import Cache
+from inference.plane.directory import KeyEntry
+from inference.plane.exchange import Answer, Exchange, HeaderList
+from inference.plane.leases import Leases
+from inference.plane.shadow import Shadows
+from inference.plane.spool import Spool, frame
+from inference.plane.statistics import Statistics, bucket
+from inference.protocols.base import WireProtocol
+from tenants.api import problems
+from tenants.errors import DeadlineExceeded, Refusal
+
+logger = logging.getLogger(__name__)
+
+
+class Fault(Refusal):
+    status, title, slug = 500, "A fault on our side", "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Where exchanges end. On the event loop only."""
+
+    spool: Spool
+    leases: Leases
+    statistics: Statistics
+    cache: Cache
+    shadows: Shadows
+    spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+
+    def settle(self, batch: list[Work], *, ran: bool = True) -> None:
+        """Records every answer of the batch with one write, and only then lets them go."""
+        answered = [work for work in batch if work.error is None and not work.abandoned]
+        if ran and answered:
+            self._count(answered)
+        try:
+            payloads = [work.receipt.payload(work) for work in answered if work.receipt]
+            if records := b"".join([frame(payload) for payload in payloads if payload is not None]):
+                self.spool.append(records)
+        except Refusal as refusal:
+            _fail(answered, refusal)
+        except Exception as error:
+            logger.exception("the usage of %d requests could not be recorded", len(answered))
+            _fail(answered, error)
+        if self.spool.durable and answered:
+            self.spawn(self._settle_synced(batch))
+        else:
+            _let_go(batch)
+
+    def finish(self, exchange: Exchange, error: Exception | None) -> None:
+        """The work of an exchange has come to its end: its answer goes back, or its refusal."""
+        if exchange.done:
+            return
+        if error is not None:
+            self.refuse(exchange, error)
+            return
+        work, tally = exchange.work, exchange.tally
+        assert work is not None
+        assert work.answer is not None
+        assert tally is not None
+        assert exchange.key is not None
+        now = time.monotonic()
+        total_us = int((now - exchange.started) * 1e6)
+        queue_us = int((work.taken_at - work.queued_at) * 1e6)
+        self.statistics.totals.queue_us[bucket(queue_us)] += 1
+        tally.answered(
+            rows=work.rows, queue_us=queue_us, compute_us=work.compute_us, total_us=total_us,
+            at_ms=exchange.admitted_ms,
+        )  # fmt: skip
+        body, content_type, headers = work.answer
+        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
+        self._deliver(exchange, answer, total_us)
+        if exchange.outputs is not None:
+            self._look_again(exchange, work, now)
+
+    def late(self, exchange: Exchange) -> None:
+        """The deadline has passed while the work waited or ran."""
+        self.finish(exchange, DeadlineExceeded("The deadline passed before the answer was there."))
+
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Ends an exchange with a refusal in the words of its protocol."""
+        if exchange.done:
+            return
+        if not isinstance(error, Refusal):
+            logger.error("request %s failed", exchange.id, exc_info=error)
+            error = Fault("The request failed through no fault of yours; it was logged.")
+        self.drop(exchange)
+        total_us = int((time.monotonic() - exchange.started) * 1e6)
+        if exchange.tally is not None:
+            exchange.tally.refused(status=error.status, total_us=total_us)
+        found = exchange.found
+        protocol = found.route.protocol if found is not None else routes.protocol_of(exchange.request.path)
+        known = exchange.key if exchange.deployment is not None else None
+        more = [] if known is None else self._rate_headers(known)
+        self._deliver(exchange, refused(error, protocol, more), total_us)
+
+    def answer(self, exchange: Exchange, answer: Answer) -> None:
+        """Ends an exchange that was about no prediction."""
+        self._deliver(exchange, answer, int((time.monotonic() - exchange.started) * 1e6))
+
+    def drop(self, exchange: Exchange) -> None:
+        """Takes an exchange's work out of its queue and gives back what it had reserved."""
+        if exchange.work is not None:
+            exchange.work.abandoned = True
+            assert exchange.version is not None
+            exchange.version.queue.forget(exchange.work)
+        if exchange.spent is not None:
+            exchange.spent.give_back()
+            exchange.spent = None
+        exchange.leave_place()
+
+    def _deliver(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
+        exchange.done = True
+        self.statistics.totals.delivered(answer.status, total_us)
+        exchange.leave_place()
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+        answer.headers.append((b"x-request-id", exchange.id.encode()))
+        exchange.deliver(answer)
+
+    def _count(self, answered: list[Work]) -> None:
+        """A batch that an engine ran, on the count of the first of its requests that is somebody's."""
+        first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
+        if first is None or first.tally is None:
+            return
+        first.tally.batches += 1
+        totals, rows = self.statistics.totals, sum([work.rows for work in answered])
+        totals.rows += rows
+        totals.batch_rows[bucket(rows)] += 1
+        totals.compute_us[bucket(sum([work.compute_us for work in answered]))] += 1
+
+    def _look_again(self, exchange: Exchange, work: Work, now: float) -> None:
+        """After the answer has gone: keeps what the engine put out, and asks the shadow."""
+        outputs, deployment, target = exchange.outputs, exchange.deployment, exchange.target
+        assert outputs is not None
+        assert deployment is not None
+        assert target is not None
+        if exchange.cache_key is not None:
+            self.cache.put(exchange.cache_key, outputs, now=now)
+        if target.shadow is not None:
+            self.shadows.follow(work, outputs, target.shadow, deployment=deployment.name, now=now)
+
+    async def _settle_synced(self, batch: list[Work]) -> None:
+        try:
+            await self.spool.synced()
+        except Refusal as refusal:
+            _fail(batch, refusal)
+        _let_go(batch)
+
+    def _rate_headers(self, key: KeyEntry) -> HeaderList:
+        now = time.time()
+        parts = ", ".join(
+            [
+                f'"{lease.period}";r={lease.remaining + lease.units};t={max(0, int(lease.ends_at - now))}'
+                for lease in self.leases.of(key.tenant)
+            ]
+        )
+        if not parts:
+            return []
+        return [(b"ratelimit", parts.encode()), (b"ratelimit-policy", key.tenant.rate_policy.encode())]
+
+
+def refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    """A refusal as its protocol writes it."""
+    body, content_type = protocol.render_error(refusal)
+    headers = [(name.lower().encode(), value.encode()) for name, value in problems.headers(refusal).items()]
+    return Answer(refusal.status, body, [(b"content-type", content_type), *headers, *more])
+
+
+def _let_go(batch: list[Work]) -> None:
+    """Each on its own: what goes wrong with one keeps none of the others waiting."""
+    for work in batch:
+        if work.receipt is None:
+            continue
+        try:
+            work.receipt.settle(work.error)
+        except Exception:
+            logger.exception("an answer could not be let go")
+
+
+def _fail(works: list[Work], error: Exception) -> None:
+    for work in works:
+        work.error = work.error or error
