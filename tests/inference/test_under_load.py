@@ -1,6 +1,7 @@
 """Many callers at once: every answer belongs to its question, whoever leaves, whatever is switched, even at the end."""
 
 import asyncio
+import collections
 import contextlib
 import json
 import random
@@ -110,41 +111,57 @@ def test_a_thousand_callers_leave_and_all_others_are_answered(crowd: PlaneSite) 
     assert left >= 1000
 
 
-def test_a_hundred_switches_fail_and_misroute_no_request(crowd: PlaneSite) -> None:
-    switches: list[tuple[float, int]] = [(0.0, 1)]
-    answers: list[tuple[float, float, int]] = []
+BILLED = """
+import json
+from django.db.models import Sum
+from tenants import scoping
+from tenants.models import UsageHour
+with scoping.operator():
+    rows = UsageHour.across_tenants.filter(deployment="turning", meter="requests")
+    print(json.dumps({row["version"]: int(row["s"]) for row in rows.values("version").annotate(s=Sum("quantity"))}))
+"""
 
-    async def ask_on(line: Line, done: asyncio.Event) -> None:
+
+def test_a_hundred_switches_fail_and_misroute_no_request(crowd: PlaneSite) -> None:
+    """An answer says which version it is of; that version computed it, and that version is on the bill."""
+    answers: collections.Counter[str] = collections.Counter()
+    rows = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 0]}
+    small = json.dumps({"inputs": [rows]}).encode()
+    large = small + b" " * 40_000  # parsed in a thread, during which the version may change
+
+    async def ask_on(line: Line, body: bytes, done: asyncio.Event) -> None:
         while not done.is_set():
-            started = time.monotonic()
-            status, body = await line.ask("/v1/models/switched:predict", [[0, 0, 0, 0]])
-            assert status == 200, body
-            answers.append((started, time.monotonic(), round(json.loads(body)["predictions"][0][0] / 100)))
+            line.send("/v2/models/turning/infer", body)
+            status, found = await line.read()
+            assert status == 200, found
+            answer = json.loads(found)
+            assert answer["outputs"][0]["data"][0] == 100 * int(answer["model_version"])
+            answers[f"switched@{answer['model_version']}"] += 1
 
     async def switch(done: asyncio.Event) -> None:
         headers = {"X-API-Key": crowd.acme_key}
         async with httpx.AsyncClient(base_url=crowd.site.url, headers=headers, timeout=30) as client:
             for turn in range(100):
-                version = 2 - turn % 2
-                answer = await client.patch("/api/v1/deployments/switched", json={"version": version})
+                answer = await client.patch("/api/v1/deployments/turning", json={"version": 2 - turn % 2})
                 assert answer.status_code == 200, answer.text
-                switches.append((time.monotonic(), version))
+                await asyncio.sleep(0.03)
         done.set()
 
     async def main() -> None:
         done = asyncio.Event()
         async with lines(crowd, 8) as found:
-            await asyncio.gather(*(ask_on(line, done) for line in found), switch(done))
+            asking = [ask_on(line, large if i % 2 else small, done) for i, line in enumerate(found)]
+            await asyncio.gather(*asking, switch(done))
 
-    asyncio.run(main())
-    assert {version for _, _, version in answers} == {1, 2}
-    deadline = time.monotonic() + 10  # the last switch arrives, the version is warm
     with crowd.client() as client:
-        while (
-            client.post("/v1/models/switched:predict", json={"instances": [[0] * 4]}).json()["predictions"][0][0] > 150
-        ):
-            assert time.monotonic() < deadline
-        assert client.get("/v1/models/switched").json()["model_version_status"][0]["version"] == "1"
+        made = client.post("/api/v1/deployments", json={"name": "turning", "model": "switched", "version": 1})
+        assert made.status_code == 201, made.text
+        asyncio.run(main())
+        assert answers.keys() == {"switched@1", "switched@2"}
+        deadline = time.monotonic() + 10
+        while (billed := crowd.site.python(BILLED)) != answers:
+            assert time.monotonic() < deadline, (billed, answers)
+        client.delete("/api/v1/deployments/turning")
 
 
 @pytest.fixture
