@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -196,3 +197,13 @@ def test_work_that_is_forgotten_frees_its_place_at_once() -> None:
     assert lane.take(0) == [stayed]
     lane.forget(stayed)
     assert (lane.rows, lane.host.queued) == (0, 0)
+
+
+def test_whatever_goes_wrong_in_a_batch_its_thread_lives() -> None:
+    class Broken(dict[str, Tensor]):
+        def values(self) -> NoReturn:
+            raise RuntimeError("broken")
+
+    works = [work(1), Work(1, 1e12, lambda outputs: Reply(b""), inputs=Broken(x=np.ones((1, 1), np.float32)))]
+    run(works, engine=Doubling(), prepare=None, joining=Joining(best_rows=8, shapes=True))
+    assert all(isinstance(one.error, RuntimeError) for one in works)

@@ -295,3 +295,13 @@ def test_bad_bodies_get_words(plane: PlaneSite, body: bytes, length: str, words:
     assert answer.status_code == 400
     assert words in answer.json()["error"]
     assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("shape", [[0, 2147483647], [2147483647, 0], [3, 2147483647]])
+def test_a_shape_that_costs_its_sender_nothing_costs_the_host_nothing(every_dtype: PlaneSite, shape: list[int]) -> None:
+    head = {"name": "x", "shape": shape, "datatype": "FP32", "parameters": {"binary_data_size": 0}}
+    body = json.dumps({"inputs": [head]}).encode()
+    with every_dtype.client() as client:
+        headers = {"Inference-Header-Content-Length": str(len(body))}
+        refused = client.post("/v2/models/same-float32/infer", content=body, headers=headers)
+    assert refused.status_code in (400, 413), refused.text
