@@ -11,7 +11,6 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aiaas_site.settings")
@@ -48,6 +47,7 @@ class Door:
     def __init__(self, *, plane: Plane | None, control: Any | None) -> None:
         self.plane = plane
         self._control = control
+        self._leaving = False
         self.events = events.Events()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,6 +69,17 @@ class Door:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether the server is about to stop: it answers, and says that it is not ready."""
+        return self._leaving
+
+    @leaving.setter
+    def leaving(self, leaving: bool) -> None:
+        self._leaving = leaving
+        if self.plane is not None:
+            self.plane.leaving = leaving
+
     async def _to_django(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._control is not None
         declared = int(dict(scope["headers"]).get(b"content-length", b"0"))
@@ -87,11 +98,11 @@ class Door:
         if not token or not hmac.compare_digest(sent, b"Bearer " + token):
             await _refuse(NotFound("There is nothing at /metrics."), send)
             return
-        text = await asyncio.to_thread(metrics.exposition, Path(settings.SPOOL_DIR).parent / "metrics")
+        text = await asyncio.to_thread(metrics.exposition, metrics.folder())
         await _answer(200, text, metrics.CONTENT_TYPE, {}, send)
 
     async def _health(self, send: Send) -> None:
-        if self.plane is not None and not self.plane.healthy():
+        if self._leaving or (self.plane is not None and not self.plane.healthy()):
             await _refuse(
                 Unavailable("The server is starting, stopping, or has lost its database.", retry_after=1), send
             )

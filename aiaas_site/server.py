@@ -6,11 +6,20 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
+from django.conf import settings
 
 from aiaas_site.env import BASE_DIR
 from aiaas_site.supervisor import Program, Supervisor
+
+if TYPE_CHECKING:
+    from aiaas_site.asgi import Door
 
 ROLES = ("all", "plane", "web")
 STOP_SECONDS = 20
@@ -37,9 +46,34 @@ def _serve(*, role: str, host: str, port: int, share: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Uvicorn stops in order and then raises the signal again: being asked to stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
-    server = uvicorn.Server(config(role=role, host=host, port=port))
-    server.config.app.events.stopping = lambda: server.should_exit  # type: ignore[union-attr]
+    door, served = config(role=role, host=host, port=port)
+    server = Server(served, door)
+    door.events.stopping = lambda: server.should_exit
     server.run(sockets=[_shared_listener(host, port)] if share else None)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which says that it leaves before it does, so that balancers send nothing more."""
+
+    def __init__(self, config: uvicorn.Config, door: "Door") -> None:
+        super().__init__(config)
+        self._door = door
+        self._leave: Callable[[], None] | None = None
+        self._leave_at = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Asked once, it goes on for STOP_NOTICE_SECONDS, not ready any more; asked again, it stops at once."""
+        self._door.leaving = True
+        if self._leave is not None or not settings.STOP_NOTICE_SECONDS:
+            super().handle_exit(sig, frame)
+        else:
+            self._leave = partial(super().handle_exit, sig, frame)
+            self._leave_at = time.monotonic() + settings.STOP_NOTICE_SECONDS
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._leave is not None and time.monotonic() >= self._leave_at:
+            self._leave()
+        return await super().on_tick(counter)
 
 
 def _supervise(processes: int) -> None:
@@ -65,13 +99,13 @@ def _supervise(processes: int) -> None:
     supervisor.stop()
 
 
-def config(*, role: str, host: str, port: int) -> uvicorn.Config:
+def config(*, role: str, host: str, port: int) -> "tuple[Door, uvicorn.Config]":
     """Uvicorn's configuration for a role: one ASGI application, and the plane's short way beside it."""
     from aiaas_site import asgi
     from inference.plane.http import for_plane
 
     door = asgi.door(role)
-    return uvicorn.Config(
+    return door, uvicorn.Config(
         door,
         host=host,
         port=port,

@@ -98,6 +98,7 @@ INFERENCE_CACHE_BYTES = env.int("INFERENCE_CACHE_BYTES", default=64 * 1024**2)
 # How many server processes share this host; the limits above and the processors are shared out among them.
 INFERENCE_PROCESSES = env.int("INFERENCE_PROCESSES", default=1)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
+STOP_NOTICE_SECONDS = env.float("STOP_NOTICE_SECONDS", default=0.0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 

@@ -4,6 +4,7 @@ The way of a prediction is in `prediction.py`, its end in `settling.py`; `http.p
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Coroutine
@@ -51,6 +52,7 @@ class Plane:
         self.directory = Directory()
         self.statistics = Statistics()
         self.ready = False
+        self.leaving = False
         self._watch = Watch(self.statistics, self.directory)
         self._traffic = Traffic(processes=settings.INFERENCE_PROCESSES)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,7 +109,7 @@ class Plane:
         )
         self._shipper = Shipper(root, producer=self.spool.producer)
         self._shipper.start()
-        self._metrics = metrics.Snapshot(root.parent / "metrics", producer=self.spool.producer)
+        self._metrics = metrics.Snapshot(metrics.folder(), producer=self.spool.producer)
 
     async def stop(self) -> None:
         """Ends in the order that loses nothing: engines, spool, shipping."""
@@ -123,8 +125,8 @@ class Plane:
         self._metrics.remove()
 
     def healthy(self) -> bool:
-        """Whether it answers: started, not stopping, and in sight of the database."""
-        return self.ready and self.directory.is_fresh(time.monotonic())
+        """Whether requests should come here: started, not about to stop, and in sight of the database."""
+        return self.ready and not self.leaving and self.directory.is_fresh(time.monotonic())
 
     def begin(self, request: Request, deliver: Deliver) -> Exchange:
         """Sets a whole request on its way; its answer is delivered on the loop, perhaps before this returns."""
@@ -214,7 +216,11 @@ class Plane:
 
 
 def _half_of_memory() -> int:
-    return int(psutil.virtual_memory().total) // 2
+    """Half of the machine's memory, or of what its container may have."""
+    total = int(psutil.virtual_memory().total)
+    with contextlib.suppress(OSError, ValueError):  # no limit, or no such thing here
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total // 2
 
 
 def _to_nobody(answer: Answer) -> None:

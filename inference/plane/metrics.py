@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
@@ -49,6 +50,11 @@ HISTOGRAMS = {
     "compute_seconds": ("Of a batch: preparing its rows, running and writing the answers.", SECONDS),
     "batch_rows": ("Rows in a batch.", ROWS),
 }
+
+
+def folder() -> Path:
+    """Where the processes of this host leave their snapshots."""
+    return Path(settings.SCRATCH_DIR) / "metrics"
 
 
 class Snapshot:

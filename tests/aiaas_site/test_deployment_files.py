@@ -1,6 +1,5 @@
 """The Dockerfile and the compose file name only commands, settings and paths that exist, and pass Django's checks."""
 
-import fnmatch
 import os
 import re
 import subprocess
@@ -11,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings
 from django.core.management import get_commands
 
 from aiaas_site.server import ROLES
+from inference.plane import metrics
 from inference.plane.routes import takes
 from tests.live import ROOT
 from tests.settings_read import settings_read
@@ -119,14 +120,42 @@ def test_every_service_is_limited_and_started_again() -> None:
         assert found["restart"] in ("unless-stopped", "on-failure:3"), name
 
 
+def test_a_process_writes_only_below_its_three_folders() -> None:
+    """The containers' file systems are read-only but for their volumes."""
+    assert metrics.folder().is_relative_to(settings.SCRATCH_DIR)
+
+
 PREDICTION_PATHS = (
     "/v1/models/cats:predict",
     "/v1/models/cats",
     "/v1/models/cats/versions/1/metadata",
+    "/",
+    "/v1/models",
+    "/v2",
+    "/v2/health/ready",
+    "/v2/models/cats/infer",
+    "/v2/repository/index",
+    "/api/v1/deployments/cats/shadow",
     "/api/v1/deployments/cats/predict",
     "/api/v1/deployments/cats/predict/",
 )
-CONTROL_PATHS = ("/api/v1/deployments/cats", "/api/v1/me", "/api/docs/", "/admin/", "/healthz", "/api/v1/models/cats")
+CONTROL_PATHS = (
+    "/metrics",
+    "/api/v1/deployments/cats/labels/shadow",
+    "/api/v1/deployments/cats",
+    "/api/v1/me",
+    "/api/docs/",
+    "/admin/",
+    "/healthz",
+    "/api/v1/models/cats",
+)
+
+
+def matches(pattern: str, path: str) -> bool:
+    """As Caddy's path matcher: a star at the end stands for anything, one before it for one part of the path."""
+    if pattern.endswith("*"):
+        return path.startswith(pattern[:-1])
+    return re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), path) is not None
 
 
 def test_the_proxy_splits_paths_as_the_door_does() -> None:
@@ -134,7 +163,7 @@ def test_the_proxy_splits_paths_as_the_door_does() -> None:
     (matcher,) = re.findall(r"@predictions path (.*)", caddyfile)
     patterns = matcher.split()
     for path in PREDICTION_PATHS + CONTROL_PATHS:
-        proxied = any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+        proxied = any(matches(pattern, path) for pattern in patterns)
         assert proxied == takes(path) == (path in PREDICTION_PATHS), path
     assert re.findall(r"reverse_proxy (\w+):8000", caddyfile) == ["plane", "web"]
 

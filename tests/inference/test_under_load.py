@@ -192,3 +192,20 @@ def test_a_server_that_is_asked_to_stop_answers_what_is_under_way(crowd: PlaneSi
     assert server.wait(30) == 0  # type: ignore[attr-defined]
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{port}/healthz")
+
+
+def test_a_server_that_is_about_to_stop_says_so_and_answers_on(crowd: PlaneSite) -> None:
+    port = free_port()
+    server = crowd.site.start_server(port=port, STOP_NOTICE_SECONDS="3")
+    url = f"http://127.0.0.1:{port}"
+    headers = {"X-API-Key": crowd.acme_key}
+    assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+    server.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 2
+    while httpx.get(f"{url}/healthz").status_code != 503:
+        assert time.monotonic() < deadline
+    refused = httpx.get(f"{url}/v2/health/ready")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    asked = {"instances": [[0, 0, 0, 0]]}
+    assert httpx.post(f"{url}/v1/models/switched:predict", json=asked, headers=headers).status_code == 200
+    assert server.wait(30) == 0
