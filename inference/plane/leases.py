@@ -59,6 +59,8 @@ class Leases:
 
     def spend(self, tenant: TenantEntry, rows: int) -> Spent | None:
         """Takes units for so many rows from each of the tenant's buckets, or none if a lease does not cover them."""
+        if not rows:
+            return Spent(parts=(), rows=0)
         leases = self.of(tenant)
         now = time.time()
         for lease in leases:

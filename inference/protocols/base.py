@@ -161,15 +161,27 @@ def as_tensor(values: Any, spec: TensorSpec, field: str, *, batched: bool = True
             return tensor
     if batched and not isinstance(values, list):
         raise _wrong(field, f"a {_kind(values)}", spec)
-    try:
-        found = np.array(values, dtype=object if wanted.kind == "O" else None)
-    except ValueError as error:
-        raise _wrong(field, "a ragged list, whose rows differ in length", spec) from error
+    found = as_array(values, spec, field)
     tensor = as_texts(found, spec, field) if wanted.kind == "O" else as_numbers(found, spec, field)
     if tensor.ndim != len(spec.shape) and tensor.size == 0 and len(tensor) == 0:
         tensor = tensor.reshape((0, *(max(size, 0) for size in spec.shape[1:])))  # [] says nothing of its rows' shape
     check_shape(tensor.shape, spec, field, batched=batched)
     return tensor
+
+
+def as_array(values: Any, spec: TensorSpec, field: str) -> Tensor:
+    """Nested lists as an array of what they hold, whatever that is."""
+    wanted = spec.numpy
+    try:
+        found = np.array(values, dtype=object if wanted.kind == "O" else None)
+        if wanted == np.uint64 and found.dtype.kind == "f":
+            # Small and very large integers together become fractions, unless they are kept apart.
+            apart = np.array(values, dtype=object)
+            if _whole(apart):
+                return apart
+    except ValueError as error:
+        raise _wrong(field, "a ragged list, whose rows differ in length", spec) from error
+    return found
 
 
 def check_shape(shape: tuple[int, ...], spec: TensorSpec, field: str, *, batched: bool = True) -> None:
@@ -243,11 +255,16 @@ def _fits(found: Tensor, wanted: np.dtype[Any]) -> bool:
     if wanted.kind == "f":
         return found.dtype.kind in "iuf"
     if wanted.kind in "iu":
-        if found.dtype.kind not in "iu":
+        if found.dtype.kind not in "iu" and not _whole(found):
             return False
         limits = np.iinfo(wanted)
         return bool(found.size == 0 or (found.min() >= limits.min and found.max() <= limits.max))
     return found.dtype.kind == wanted.kind
+
+
+def _whole(found: Tensor) -> bool:
+    """Whether these are Python's own integers, of any size."""
+    return found.dtype.kind == "O" and all(type(value) is int for value in found.flat)
 
 
 def _wrong(field: str, got: str, spec: TensorSpec) -> Invalid:

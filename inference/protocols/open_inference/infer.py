@@ -12,7 +12,7 @@ import orjson
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.versions import LoadedVersion
-from inference.protocols.base import Call, PredictRequest, as_numbers, as_texts, check_shape, parse_json
+from inference.protocols.base import Call, PredictRequest, as_array, as_numbers, as_texts, check_shape, parse_json
 from inference.protocols.open_inference import tensor_bytes
 from modelhub.signatures import BYTES, TensorSpec
 from tenants.errors import Invalid, Refusal
@@ -93,13 +93,10 @@ class _Given:
         if self.dtype == "float16":
             raise Invalid(f"inputs.{self.name}: FP16 has no form in JSON; send it as binary data.")
         field = f"inputs.{self.name}"
-        try:
-            found = np.array(self.data, dtype=object if self.dtype == BYTES else None)
-        except ValueError as error:
-            raise Invalid(f"{field}: got a ragged list, whose rows differ in length.") from error
+        as_given = TensorSpec(spec.name, self.dtype, spec.shape)
+        found = as_array(self.data, as_given, field)
         if found.size != prod(self.shape):
             raise Invalid(f"{field}: got {found.size:,} elements; shape {list(self.shape)} has {prod(self.shape):,}.")
-        as_given = TensorSpec(spec.name, self.dtype, spec.shape)
         found = as_texts(found, as_given, field) if self.dtype == BYTES else as_numbers(found, as_given, field)
         return found.reshape(self.shape)
 
