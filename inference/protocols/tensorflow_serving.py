@@ -103,7 +103,8 @@ def status(asked: Asked) -> Answer:
     if not ready:
         asked.versions.preload(main)
     # KServe's clients read `name` and `ready` of the same answer.
-    return json_answer({"name": deployment.name, "ready": ready, "model_version_status": about})
+    document = {"name": deployment.name, "ready": ready, "model_version_status": about}
+    return json_answer(document, 200 if ready else 503)
 
 
 def alive(asked: Asked) -> Answer:
