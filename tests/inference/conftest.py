@@ -89,3 +89,43 @@ def crowd(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSi
     with plane.client() as client:
         assert client.post("/v1/models/switched:predict", json={"instances": [[0, 0, 0, 0]]}).status_code == 200
     return plane
+
+
+ONNX_TYPES = {
+    "bool": TensorProto.BOOL, "uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "uint32": TensorProto.UINT32,
+    "uint64": TensorProto.UINT64, "int8": TensorProto.INT8, "int16": TensorProto.INT16, "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64, "float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE, "bytes": TensorProto.STRING,
+}  # fmt: skip
+
+
+def identity(path: Path, tensors: dict[str, str]) -> Path:
+    """An ONNX file that gives each input NAME back as out_NAME, whatever its rows' shape."""
+    nodes = [helper.make_node("Identity", [name], [f"out_{name}"]) for name in tensors]
+    graph = helper.make_graph(
+        nodes,
+        "identity",
+        [helper.make_tensor_value_info(name, ONNX_TYPES[dtype], ["rows", None]) for name, dtype in tensors.items()],
+        [helper.make_tensor_value_info(f"out_{n}", ONNX_TYPES[dtype], ["rows", None]) for n, dtype in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def every_dtype(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
+    """The plane with the deployments `same-DTYPE`, which give their input back, and `pair`, with two inputs."""
+    folder = tmp_path_factory.mktemp("onnx")
+    about = TINY | {"engine": "onnx"}
+    for dtype in ONNX_TYPES:
+        path = identity(folder / f"{dtype}.onnx", {"x": dtype})
+        given = about | {"inputs": [("x", dtype, (-1, -1))], "outputs": [("out_x", dtype, (-1, -1))]}
+        publish(plane.site, tenant="acme", model=f"same-{dtype}", path=path, deployment=f"same-{dtype}", **given)
+    two = identity(folder / "two.onnx", {"a": "float32", "b": "bytes"})
+    given = about | {
+        "inputs": [("a", "float32", (-1, -1)), ("b", "bytes", (-1, -1))],
+        "outputs": [("out_a", "float32", (-1, -1)), ("out_b", "bytes", (-1, -1))],
+    }
+    publish(plane.site, tenant="acme", model="pair", path=two, deployment="pair", **given)
+    return plane

@@ -17,10 +17,8 @@ from tritonclient.http.auth import BasicAuth
 from inference.protocols.open_inference.tensor_bytes import DATATYPES
 from modelhub.signatures import BYTES
 from tests.inference.conftest import PlaneSite
-from tests.inference.test_open_inference import every_dtype
 from tests.inference.test_open_inference import given as as_input
 
-__all__ = ["every_dtype"]
 NUMBERS = [dtype for dtype in DATATYPES if dtype != BYTES]
 SHAPES = st.tuples(st.integers(0, 4), st.integers(0, 5))
 THOROUGH = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -3,62 +3,19 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
-from onnx import TensorProto, helper
 from tritonclient.http.auth import BasicAuth
 from tritonclient.utils import InferenceServerException
 
 from inference.protocols.open_inference.tensor_bytes import DATATYPES
 from tests.inference.conftest import PlaneSite
 from tests.inference.test_plane import picture
-from tests.publishing import TINY, publish
-
-ONNX_TYPES = {
-    "bool": TensorProto.BOOL, "uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "uint32": TensorProto.UINT32,
-    "uint64": TensorProto.UINT64, "int8": TensorProto.INT8, "int16": TensorProto.INT16, "int32": TensorProto.INT32,
-    "int64": TensorProto.INT64, "float16": TensorProto.FLOAT16, "float32": TensorProto.FLOAT,
-    "float64": TensorProto.DOUBLE, "bytes": TensorProto.STRING,
-}  # fmt: skip
-
-
-def identity(path: Path, tensors: dict[str, str]) -> Path:
-    """An ONNX file that gives each input NAME back as out_NAME, whatever its rows' shape."""
-    nodes = [helper.make_node("Identity", [name], [f"out_{name}"]) for name in tensors]
-    graph = helper.make_graph(
-        nodes,
-        "identity",
-        [helper.make_tensor_value_info(name, ONNX_TYPES[dtype], ["rows", None]) for name, dtype in tensors.items()],
-        [helper.make_tensor_value_info(f"out_{n}", ONNX_TYPES[dtype], ["rows", None]) for n, dtype in tensors.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(model, path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def every_dtype(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
-    """The plane with the deployments `same-DTYPE`, which give their input back, and `pair`, with two inputs."""
-    folder = tmp_path_factory.mktemp("onnx")
-    about = TINY | {"engine": "onnx"}
-    for dtype in ONNX_TYPES:
-        path = identity(folder / f"{dtype}.onnx", {"x": dtype})
-        given = about | {"inputs": [("x", dtype, (-1, -1))], "outputs": [("out_x", dtype, (-1, -1))]}
-        publish(plane.site, tenant="acme", model=f"same-{dtype}", path=path, deployment=f"same-{dtype}", **given)
-    two = identity(folder / "two.onnx", {"a": "float32", "b": "bytes"})
-    given = about | {
-        "inputs": [("a", "float32", (-1, -1)), ("b", "bytes", (-1, -1))],
-        "outputs": [("out_a", "float32", (-1, -1)), ("out_b", "bytes", (-1, -1))],
-    }
-    publish(plane.site, tenant="acme", model="pair", path=two, deployment="pair", **given)
-    return plane
 
 
 @pytest.fixture
@@ -89,7 +46,7 @@ def samples(dtype: str) -> np.ndarray[Any, Any]:
     return np.array([[whole.max, whole.min, 0], [1, 2, 3]], kind)
 
 
-@pytest.mark.parametrize("dtype", ONNX_TYPES)
+@pytest.mark.parametrize("dtype", DATATYPES)
 def test_every_dtype_comes_back_byte_for_byte(
     every_dtype: PlaneSite, client: triton.InferenceServerClient, dtype: str
 ) -> None:
@@ -100,7 +57,7 @@ def test_every_dtype_comes_back_byte_for_byte(
         assert found.tolist() == rows.tolist() if dtype == "bytes" else found.tobytes() == rows.tobytes()
 
 
-@pytest.mark.parametrize("dtype", [dtype for dtype in ONNX_TYPES if dtype != "float16"])
+@pytest.mark.parametrize("dtype", [dtype for dtype in DATATYPES if dtype != "float16"])
 def test_every_dtype_but_fp16_goes_through_json(
     every_dtype: PlaneSite, client: triton.InferenceServerClient, dtype: str
 ) -> None:
