@@ -34,7 +34,7 @@ from inference.plane.versions import Versions
 from inference.plane.watch import Watch
 from inference.protocols.base import Asked, Found
 from inference.scheduling import EngineThreads, Lane
-from tenants.errors import DeadlineExceeded
+from tenants.errors import DeadlineExceeded, Refusal
 
 # So long a call that is no prediction may wait for what is cold.
 VIEW_SECONDS = 60.0
@@ -139,14 +139,21 @@ class Plane:
             self.settling.refuse(exchange, error)
         return exchange
 
+    def refuse(self, request: Request, deliver: Deliver, refusal: Refusal) -> None:
+        """Answers a request that is refused before it has come whole."""
+        self.settling.refuse(Exchange(request, deliver, self.settling.finish), refusal)
+
     def abandon(self, exchange: Exchange) -> None:
         """The caller has left: its place is free and it costs nothing, unless the engine is at it already."""
         exchange.deliver = _to_nobody
         if exchange.task is not None:
             exchange.task.cancel()
+        if exchange.done:
+            return
+        self.statistics.totals.abandoned += 1
         work = exchange.work
-        if not exchange.done and (work is None or not work.taken):
-            self.settling.drop(exchange)
+        if work is None or not work.taken:
+            self.settling.abandon(exchange)
 
     def _walk(self, exchange: Exchange) -> None:
         """One walk from the beginning; what is cold on the way raises Waiting."""

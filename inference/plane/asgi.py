@@ -3,17 +3,18 @@
 import asyncio
 import time
 
-from inference.plane import gate, routes
+from inference.plane import gate
 from inference.plane.app import Plane
 from inference.plane.exchange import Answer, Exchange, Request
 from inference.plane.gate import Disconnected, Headers, Receive, Scope, Send
-from inference.plane.settling import refused
 from tenants.errors import Refusal
 
 
 async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> None:
     """One request of a prediction path (`routes.takes`)."""
     headers: Headers = dict(scope["headers"])
+    address = (scope.get("client") or ("",))[0]
+    request = Request(scope["method"], scope["path"], scope.get("query_string", b""), headers, b"", address)
     try:
         if scope["method"] in ("POST", "PUT", "PATCH"):
             plane.directory.check_fresh(time.monotonic())
@@ -22,10 +23,11 @@ async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> Non
     except Disconnected:
         return
     except Refusal as refusal:
-        answer = refused(refusal, routes.protocol_of(scope["path"]))
+        answers: list[Answer] = []
+        plane.refuse(request, answers.append, refusal)
+        answer = answers[0]
     else:
-        request = Request(scope["method"], scope["path"], scope.get("query_string", b""), headers, body)
-        answer = await _answered(plane, request, receive)
+        answer = await _answered(plane, request._replace(body=body), receive)
     answer.headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": answer.body})

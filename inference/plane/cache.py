@@ -42,6 +42,8 @@ class Cache:
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
+        self.hits = 0
+        self.misses = 0
         self.evictions = 0
         self._kept: dict[str, OrderedDict[Key, Kept]] = {}
         self._bytes: dict[str, int] = {}
@@ -50,11 +52,13 @@ class Cache:
         """What was put here less than so many seconds ago."""
         mine = self._kept.get(key.tenant_id)
         found = None if mine is None else mine.get(key)
-        if mine is None or found is None:
-            return None
-        if now - found.at >= seconds:
+        if found is not None and now - found.at >= seconds:
             self._remove(key)
+            found = None
+        if mine is None or found is None:
+            self.misses += 1
             return None
+        self.hits += 1
         mine.move_to_end(key)
         return found.outputs
 

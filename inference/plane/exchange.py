@@ -26,13 +26,14 @@ HeaderList = list[tuple[bytes, bytes]]
 
 
 class Request(NamedTuple):
-    """A whole HTTP request; the names of its headers are in lower case."""
+    """A whole HTTP request; the names of its headers are in lower case, `client` is the address at the other end."""
 
     method: str
     path: str
     query: bytes
     headers: Headers
     body: bytes
+    client: str = ""
 
 
 class Answer(NamedTuple):

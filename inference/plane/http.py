@@ -31,6 +31,7 @@ class PlaneProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         self._exchange: Exchange | None = None
+        self._address = self.client[0] if self.client else ""
         self._long_way = False
         self._head: tuple[str, str, bytes] | None = None
         self._parts: list[bytes] = []
@@ -79,7 +80,7 @@ class PlaneProtocol(HttpToolsProtocol):
         self._head = None
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        request = Request(method, path, query, dict(self.headers), body)
+        request = Request(method, path, query, dict(self.headers), body, self._address)
         keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
         if self._busy() or self._pipelined:
             self._put_off((request, keep_alive))

@@ -27,20 +27,26 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 # A snapshot older than this is of a process that has died.
 DEAD_AFTER_SECONDS = 10.0
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LOAD_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 COUNTERS = {
     "rows": "Rows answered by a model.",
     "version_hits": "Requests whose version was in memory.",
     "version_loads": "Versions loaded.",
-    "version_load_seconds": "Seconds spent loading versions.",
     "version_load_failures": "Versions that could not be loaded.",
     "version_evictions": "Versions that left memory for others.",
+    "cache_hits": "Requests that kept outputs answered.",
+    "cache_misses": "Requests of deployments with a response cache that an engine answered.",
+    "cache_evictions": "Outputs that were given up because the response cache was full.",
+    "abandoned": "Requests whose caller left before the answer.",
 }
 GAUGES = {
     "queued_rows": "Rows that wait for an engine.",
     "versions_in_memory": "Versions in memory.",
     "versions_bytes": "Bytes that the versions in memory take.",
     "versions_budget_bytes": "Bytes that versions may take.",
+    "cache_bytes": "Bytes that the response cache holds.",
+    "cache_budget_bytes": "Bytes that the response cache may hold.",
     "processes": "Server processes that answer.",
     "directory_age_seconds": "Seconds since the database was heard, in the process that heard it longest ago.",
 }
@@ -49,7 +55,10 @@ HISTOGRAMS = {
     "queue_seconds": ("From the queue's end to its head.", SECONDS),
     "compute_seconds": ("Of a batch: preparing its rows, running and writing the answers.", SECONDS),
     "batch_rows": ("Rows in a batch.", ROWS),
+    "version_load_seconds": ("Loading a version: waiting for those before it, checking, measuring.", LOAD_SECONDS),
 }
+
+NAMES = frozenset({"statuses", "refusals", *COUNTERS, *GAUGES, *HISTOGRAMS})
 
 
 def folder() -> Path:
@@ -77,15 +86,21 @@ class Snapshot:
 def reading(plane: "Plane") -> dict[str, Any]:
     """What this process has counted."""
     totals, versions = plane.statistics.totals, plane.versions
-    counters = versions.counters
+    counters, cache = versions.counters, plane.settling.cache
     return {
         "statuses": {str(family): count for family, count in totals.statuses.items()},
+        "refusals": dict(totals.refusals),
+        "abandoned": totals.abandoned,
         "rows": totals.rows,
         "version_hits": counters.hits,
         "version_loads": counters.loads,
-        "version_load_seconds": counters.load_seconds,
         "version_load_failures": counters.failures,
         "version_evictions": counters.evictions,
+        "cache_hits": cache.hits,
+        "cache_misses": cache.misses,
+        "cache_evictions": cache.evictions,
+        "cache_bytes": cache.held_bytes,
+        "cache_budget_bytes": cache.limit_bytes,
         "queued_rows": plane.host_rows.queued,
         "versions_in_memory": len(versions),
         "versions_bytes": versions.held_bytes,
@@ -96,6 +111,7 @@ def reading(plane: "Plane") -> dict[str, Any]:
         "queue_seconds": _steps(totals.queue_us, SECONDS, 1e-6),
         "compute_seconds": _steps(totals.compute_us, SECONDS, 1e-6),
         "batch_rows": _steps(totals.batch_rows, ROWS, 1),
+        "version_load_seconds": _steps(counters.load_us, LOAD_SECONDS, 1e-6),
     }
 
 
@@ -115,6 +131,10 @@ class _Processes(Collector):
         for family in range(2, 6):
             requests.add_metric([f"{family}xx"], sum(one["statuses"].get(str(family), 0) for one in self._readings))
         yield requests
+        refusals = CounterMetricFamily("aiaas_refusals", "Refusals by their kind.", labels=["reason"])
+        for reason in sorted({reason for one in self._readings for reason in one["refusals"]}):
+            refusals.add_metric([reason], sum(one["refusals"].get(reason, 0) for one in self._readings))
+        yield refusals
         for name, words in COUNTERS.items():
             yield CounterMetricFamily(f"aiaas_{name}", words, value=sum(one[name] for one in self._readings))
         for name, words in GAUGES.items():
@@ -144,7 +164,8 @@ def _living(folder: Path) -> Iterator[dict[str, Any]]:
             found: dict[str, Any] = json.loads(path.read_text())
         except FileNotFoundError:  # its process has ended meanwhile
             continue
-        yield found
+        if found.keys() >= NAMES:  # else it is of a process that runs another release
+            yield found
 
 
 def _steps(histogram: list[int], steps: tuple[float, ...], unit: float) -> dict[str, Any]:

@@ -10,6 +10,11 @@ PREFIXES: tuple[tuple[str, WireProtocol], ...] = (
     ("/v1/", tensorflow_serving.PROTOCOL),
     ("/v2/", open_inference.PROTOCOL),
 )
+NAMES: dict[WireProtocol, str] = {
+    native.PROTOCOL: "native",
+    tensorflow_serving.PROTOCOL: "tensorflow-serving",
+    open_inference.PROTOCOL: "open-inference",
+}
 REMEMBERED = 4096
 
 _remembered: dict[tuple[str, str], Found] = {}
@@ -38,6 +43,11 @@ def protocol_of(path: str) -> WireProtocol:
     """The protocol whose words an error at this path is in."""
     lower = path.lower()
     return next((protocol for prefix, protocol in PREFIXES if lower.startswith(prefix)), native.PROTOCOL)
+
+
+def name_of(protocol: WireProtocol) -> str:
+    """How logs and traces name a protocol."""
+    return NAMES[protocol]
 
 
 def _find(method: str, path: str) -> Found:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from inference.batching import Work
 from inference.plane import routes
@@ -15,16 +15,24 @@ from inference.plane.exchange import Answer, Exchange, HeaderList
 from inference.plane.leases import Leases
 from inference.plane.shadow import Shadows
 from inference.plane.spool import Spool, frame
-from inference.plane.statistics import Statistics, bucket
+from inference.plane.statistics import Statistics, Tally, bucket
 from inference.protocols.base import WireProtocol
 from tenants.api import problems
 from tenants.errors import DeadlineExceeded, Refusal
 
+# What is written down where a caller left before its answer: there is no such status in HTTP.
+LEFT = 499
 logger = logging.getLogger(__name__)
 
 
 class Fault(Refusal):
     status, title, slug = 500, "A fault on our side", "fault"
+
+
+class Observer(Protocol):
+    """Who hears of each exchange when its answer has gone."""
+
+    def ended(self, exchange: Exchange, answer: Answer, total_us: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,7 @@ class Settling:
     cache: Cache
     shadows: Shadows
     spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+    observers: tuple[Observer, ...] = ()
 
     def settle(self, batch: list[Work], *, ran: bool = True) -> None:
         """Records every answer of the batch with one write, and only then lets them go."""
@@ -96,17 +105,24 @@ class Settling:
             error = Fault("The request failed through no fault of yours; it was logged.")
         self.drop(exchange)
         total_us = int((time.monotonic() - exchange.started) * 1e6)
-        if exchange.tally is not None:
-            exchange.tally.refused(status=error.status, total_us=total_us)
-        found = exchange.found
-        protocol = found.route.protocol if found is not None else routes.protocol_of(exchange.request.path)
+        self.statistics.totals.refused(error.slug)
+        tally = exchange.tally or self._tally_of_none(exchange)
+        if tally is not None:
+            tally.refused(status=error.status, total_us=total_us)
         known = exchange.key if exchange.deployment is not None else None
         more = [] if known is None else self._rate_headers(known)
-        self._deliver(exchange, refused(error, protocol, more), total_us)
+        self._deliver(exchange, refused(error, protocol_of(exchange), more), total_us)
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Ends an exchange that was about no prediction."""
         self._deliver(exchange, answer, int((time.monotonic() - exchange.started) * 1e6))
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Ends an exchange whose caller left before an engine took its work: it costs nothing and counts for nobody."""
+        self.drop(exchange)
+        total_us = int((time.monotonic() - exchange.started) * 1e6)
+        self._close(exchange)
+        self._tell(exchange, Answer(LEFT, b"", []), total_us)
 
     def drop(self, exchange: Exchange) -> None:
         """Takes an exchange's work out of its queue and gives back what it had reserved."""
@@ -120,21 +136,40 @@ class Settling:
         exchange.leave_place()
 
     def _deliver(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
-        exchange.done = True
+        self._close(exchange)
         self.statistics.totals.delivered(answer.status, total_us)
+        answer.headers.append((b"x-request-id", exchange.id.encode()))
+        exchange.deliver(answer)
+        self._tell(exchange, answer, total_us)
+
+    def _close(self, exchange: Exchange) -> None:
+        exchange.done = True
         exchange.leave_place()
         if exchange.timer is not None:
             exchange.timer.cancel()
-        answer.headers.append((b"x-request-id", exchange.id.encode()))
-        exchange.deliver(answer)
+
+    def _tell(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
+        for observer in self.observers:
+            try:
+                observer.ended(exchange, answer, total_us)
+            except Exception:
+                logger.exception("request %s could not be written down", exchange.id)
+
+    def _tally_of_none(self, exchange: Exchange) -> Tally | None:
+        """The tally of a deployment's predictions that were refused before a version was chosen."""
+        found, key, deployment = exchange.found, exchange.key, exchange.deployment
+        if found is None or found.route.view is not None or key is None or deployment is None:
+            return None
+        return self.statistics.of((key.tenant.id, deployment.name, ""))
 
     def _count(self, answered: list[Work]) -> None:
         """A batch that an engine ran, on the count of the first of its requests that is somebody's."""
         first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
         if first is None or first.tally is None:
             return
-        first.tally.batches += 1
         totals, rows = self.statistics.totals, sum([work.rows for work in answered])
+        first.tally.batches += 1
+        first.tally.batch_rows += rows
         totals.rows += rows
         totals.batch_rows[bucket(rows)] += 1
         totals.compute_us[bucket(sum([work.compute_us for work in answered]))] += 1
@@ -168,6 +203,12 @@ class Settling:
         if not parts:
             return []
         return [(b"ratelimit", parts.encode()), (b"ratelimit-policy", key.tenant.rate_policy.encode())]
+
+
+def protocol_of(exchange: Exchange) -> WireProtocol:
+    """The protocol that an exchange is in, by its route or else by its path."""
+    found = exchange.found
+    return found.route.protocol if found is not None else routes.protocol_of(exchange.request.path)
 
 
 def refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:

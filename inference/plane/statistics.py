@@ -1,7 +1,7 @@
 """What was answered, counted for each deployment and version: plain additions on the event loop."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Each power of two is cut into so many parts: a quantile is read to within 1/16 of its value.
 PARTS = 8
@@ -46,6 +46,7 @@ class Tally:
     requests: int = 0
     rows: int = 0
     batches: int = 0
+    batch_rows: int = 0
     failed: int = 0
     faults: int = 0
     queue_us: int = 0
@@ -72,6 +73,10 @@ class Tally:
         self.faults += status >= 500
         self.failed_us += total_us
 
+    def copy(self) -> "Tally":
+        """The counts as they are now."""
+        return replace(self, histogram=self.histogram[:])
+
 
 def no_counts() -> list[int]:
     """An empty histogram."""
@@ -80,9 +85,14 @@ def no_counts() -> list[int]:
 
 @dataclass(slots=True)
 class Totals:
-    """Counts of the whole process, by status class and as histograms of microseconds, and of rows in a batch."""
+    """Counts of the whole process, by status class and as histograms of microseconds, and of rows in a batch.
+
+    `refusals` are by their slug, which a refusal's class has: there are no more than there are classes.
+    """
 
     statuses: dict[int, int] = field(default_factory=dict)
+    refusals: dict[str, int] = field(default_factory=dict)
+    abandoned: int = 0
     total_us: list[int] = field(default_factory=no_counts)
     queue_us: list[int] = field(default_factory=no_counts)
     compute_us: list[int] = field(default_factory=no_counts)
@@ -95,6 +105,10 @@ class Totals:
         self.statuses[family] = self.statuses.get(family, 0) + 1
         self.total_us[bucket(total_us)] += 1
 
+    def refused(self, slug: str) -> None:
+        """A request came to a refusal of this kind."""
+        self.refusals[slug] = self.refusals.get(slug, 0) + 1
+
 
 class Statistics:
     """The tallies of this process."""
@@ -102,12 +116,26 @@ class Statistics:
     def __init__(self) -> None:
         self.totals = Totals()
         self._tallies: dict[Key, Tally] = {}
+        self._new: list[tuple[Key, Tally]] = []
 
     def of(self, key: Key) -> Tally:
-        """The tally of a tenant's deployment and version, by (tenant's id, deployment's name, MODEL@NUMBER)."""
+        """The tally of a tenant's deployment and version, by (tenant's id, deployment's name, MODEL@NUMBER).
+
+        No version stands for requests that were refused before one was chosen.
+        """
         found = self._tallies.get(key)
         if found is None:
             found = self._tallies[key] = Tally()
+            self._new.append((key, found))
+        return found
+
+    def has(self, key: Key, tally: Tally) -> bool:
+        """Whether this is still the tally that counts for the key."""
+        return self._tallies.get(key) is tally
+
+    def taken_new(self) -> list[tuple[Key, Tally]]:
+        """The tallies that were begun since the last call."""
+        found, self._new = self._new, []
         return found
 
     def items(self) -> Iterator[tuple[Key, Tally]]:
@@ -115,5 +143,6 @@ class Statistics:
 
     def keep_only(self, keys: set[Key]) -> None:
         """Forgets what is deployed no longer."""
-        for key in self._tallies.keys() - keys:
+        named = {(tenant_id, name, "") for tenant_id, name, _ in keys}
+        for key in self._tallies.keys() - keys - named:
             del self._tallies[key]

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inference import batching
@@ -17,6 +17,7 @@ from inference.engines.base import Tensor, Tensors, blank
 from inference.plane import loading
 from inference.plane.directory import VersionEntry
 from inference.plane.loading import Loaded
+from inference.plane.statistics import bucket, no_counts
 from tenants.errors import Unavailable
 
 RETRY_SECONDS = 5.0
@@ -29,7 +30,7 @@ class Counters:
 
     hits: int = 0
     loads: int = 0
-    load_seconds: float = 0.0
+    load_us: list[int] = field(default_factory=no_counts)
     failures: int = 0
     evictions: int = 0
 
@@ -209,7 +210,7 @@ class Versions:
         self._failed.pop(entry.id, None)
         self._let_go_unwanted(but=entry.id)
         self.counters.loads += 1
-        self.counters.load_seconds += (took := time.monotonic() - started)
+        self.counters.load_us[bucket(int((took := time.monotonic() - started) * 1e6))] += 1
         logger.info(
             "%s of %s is loaded in %.3f s, %.1f MB: %s",
             entry.label, entry.tenant_id, took, made.memory_bytes / 1e6, made.measured,

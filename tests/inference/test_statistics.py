@@ -1,5 +1,6 @@
 """What was answered, as the service counts it: histograms, Triton's statistics, Prometheus's page."""
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from inference.plane.statistics import BUCKETS, bucket, no_counts, quantile, upper_bound
 from tests.inference.conftest import PlaneSite
+from tests.inference.test_under_load import Line
 from tests.live import free_port
 
 TOKEN = "a-token-for-prometheus"
@@ -72,6 +74,61 @@ def test_metrics_are_the_sum_over_processes(plane: PlaneSite, watched: str) -> N
     assert after["aiaas_batch_rows_sum"] == before["aiaas_batch_rows_sum"] + 80
     assert after["aiaas_processes"] == 3  # the plane of the other tests shares the folder
     assert not [name for name in after if "tiny" in name or "acme" in name or "ten_" in name]
+
+
+def wait_for(url: str, name: str, least: float) -> dict[str, float]:
+    deadline = time.monotonic() + 10
+    while (found := read(url)).get(name, 0) < least:
+        assert time.monotonic() < deadline, (name, found.get(name), least)
+        time.sleep(0.2)
+    return found
+
+
+def test_loads_the_response_cache_and_refusals_are_counted(plane: PlaneSite, watched: str) -> None:
+    with plane.client() as client:
+        assert client.patch("/api/v1/deployments/tiny", json={"cache_seconds": 60}).status_code == 200
+        time.sleep(1.5)
+        before = read(watched)
+        for _ in range(3):
+            assert client.post("/v1/models/tiny:predict", json={"instances": [[7, 7, 7, 7]]}).status_code == 200
+        assert client.post("/api/v1/deployments/tiny/pause").status_code == 200
+        time.sleep(1.0)
+        assert client.post("/v1/models/tiny:predict", json={"instances": [[7, 7, 7, 7]]}).status_code == 503
+        assert client.post("/api/v1/deployments/tiny/resume").status_code == 200
+        assert client.patch("/api/v1/deployments/tiny", json={"cache_seconds": 0}).status_code == 200
+    name = 'aiaas_refusals_total{reason="unavailable"}'
+    after = wait_for(watched, name, before.get(name, 0) + 1)
+    assert after["aiaas_cache_misses_total"] == before["aiaas_cache_misses_total"] + 1
+    assert after["aiaas_cache_hits_total"] == before["aiaas_cache_hits_total"] + 2
+    assert after["aiaas_cache_bytes"] > before["aiaas_cache_bytes"]
+    assert after["aiaas_version_load_seconds_count"] == after["aiaas_version_loads_total"] > 0
+    assert after["aiaas_version_load_seconds_sum"] > 0
+    assert after['aiaas_version_load_seconds_bucket{le="+Inf"}'] == after["aiaas_version_load_seconds_count"]
+
+
+def test_who_leaves_is_counted_once_and_is_no_fault(crowd: PlaneSite, watched: str) -> None:
+    """Its deadline passes later; that must not look like a request that the server failed."""
+    time.sleep(1.2)
+    before = read(watched)
+    total = 60
+
+    async def main() -> None:
+        callers = [await Line(crowd.site.port, crowd.acme_key, timeout=1.5).open() for _ in range(total)]
+        for caller in callers:
+            caller.send("/v1/models/switched:predict", b'{"instances": [[1, 2, 3, 4], [5, 6, 7, 8]]}')
+        await asyncio.sleep(0.01)
+        for caller in callers:
+            caller.leave()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    time.sleep(3.0)
+    after = read(watched)
+    left = after["aiaas_abandoned_total"] - before["aiaas_abandoned_total"]
+    assert total / 2 < left <= total
+    assert after.get('aiaas_refusals_total{reason="deadline-exceeded"}', 0) == before.get(
+        'aiaas_refusals_total{reason="deadline-exceeded"}', 0
+    )
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])

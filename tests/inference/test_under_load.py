@@ -21,16 +21,20 @@ CONNECTIONS = 64
 class Line:
     """One keep-alive connection."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, *, timeout: float = 30) -> None:
         self._port = port
         self._key = key
+        self._timeout = timeout
 
     async def open(self) -> "Line":
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         return self
 
     def send(self, path: str, body: bytes) -> None:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\nX-Request-Timeout: {self._timeout}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
         self._writer.write(head.encode() + body)
 
     async def read(self) -> tuple[int, bytes]:
