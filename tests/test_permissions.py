@@ -215,6 +215,7 @@ ROUTES = [
     Route("GET", "/deployments/{name}", "read", things=a_deployment),
     Route("PATCH", "/deployments/{name}", "manage", things=a_deployment, body={"version": 1}),
     Route("DELETE", "/deployments/{name}", "manage", 204, things=a_deployment),
+    Route("GET", "/deployments/{name}/statistics", "read", things=a_deployment),
     Route("POST", "/deployments/{name}/rollback", "manage", things=a_split_deployment),
     Route("POST", "/deployments/{name}/promote", "manage", things=a_split_deployment, body={}),
     Route("POST", "/deployments/{name}/pause", "manage", things=a_deployment),

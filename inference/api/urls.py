@@ -17,10 +17,12 @@ from inference.api.deployments import (
     ResumeView,
     RollbackView,
 )
+from inference.api.statistics import StatisticsView
 
 urlpatterns = [
     path("deployments", DeploymentsView.as_view(), name="deployments"),
     path("deployments/<str:name>", DeploymentView.as_view(), name="deployment"),
+    path("deployments/<str:name>/statistics", StatisticsView.as_view(), name="deployment-statistics"),
     path("deployments/<str:name>/rollback", RollbackView.as_view(), name="deployment-rollback"),
     path("deployments/<str:name>/promote", PromoteView.as_view(), name="deployment-promote"),
     path("deployments/<str:name>/pause", PauseView.as_view(), name="deployment-pause"),

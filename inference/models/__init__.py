@@ -2,5 +2,14 @@
 
 from inference.models.batch_predictions import BatchPrediction
 from inference.models.deployments import Deployment, DeploymentLabel, DeploymentTarget
+from inference.models.statistics import DeploymentStatistics, StatisticsSource, Width
 
-__all__ = ["BatchPrediction", "Deployment", "DeploymentLabel", "DeploymentTarget"]
+__all__ = [
+    "BatchPrediction",
+    "Deployment",
+    "DeploymentLabel",
+    "DeploymentStatistics",
+    "DeploymentTarget",
+    "StatisticsSource",
+    "Width",
+]

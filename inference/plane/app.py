@@ -22,6 +22,7 @@ from inference.plane.directory import Directory
 from inference.plane.exchange import Answer, Deliver, Exchange, Request, Waiting
 from inference.plane.feed import Feed
 from inference.plane.gate import Limits
+from inference.plane.history import History
 from inference.plane.leases import Leases
 from inference.plane.prediction import Predictions
 from inference.plane.settling import Settling
@@ -97,6 +98,8 @@ class Plane:
             self.settling,
             in_thread=self._in_thread,
         )
+        self._history = History(self.statistics, source=self.spool.producer, now=time.time())
+        self._history.start()
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
 
@@ -117,7 +120,9 @@ class Plane:
         self._rotating.cancel()
         await asyncio.to_thread(self.engines.stop)
         self.spool.rotate_if_possible()
+        self._history.look(time.time(), last=True)
         await asyncio.to_thread(self._shipper.stop)
+        await asyncio.to_thread(self._history.stop)
         self.spool.release()
         await self.feed.stop()
         self.versions.close()
@@ -202,6 +207,7 @@ class Plane:
         while True:
             await asyncio.sleep(SEGMENT_SECONDS)
             self.spool.rotate_if_possible()
+            self._history.look(time.time())
             self._in_thread(self._metrics.write, metrics.reading(self))
             for verdict in self._watch.due(time.monotonic()):
                 self._in_thread(watch.roll_back, verdict)
