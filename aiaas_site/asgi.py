@@ -24,6 +24,7 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
+from inference import access_log
 from inference.plane import asgi as plane_asgi
 from inference.plane import events, metrics
 from inference.plane.app import Plane
@@ -114,6 +115,7 @@ class Door:
         await receive()
         try:
             await asyncio.to_thread(_check_database)
+            log = access_log.of_process()
             if self.plane is not None:
                 await self.plane.start()
             self.events.start()
@@ -129,6 +131,8 @@ class Door:
         await self.events.stop()
         if self.plane is not None:
             await self.plane.stop()
+        if log is not None:
+            await asyncio.to_thread(log.close)
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "inference",
 ]
 MIDDLEWARE = [
+    "aiaas_site.access.RequestIds",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -100,6 +101,7 @@ INFERENCE_PROCESSES = env.int("INFERENCE_PROCESSES", default=1)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 STOP_NOTICE_SECONDS = env.float("STOP_NOTICE_SECONDS", default=0.0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+ACCESS_LOG = env.str("ACCESS_LOG", default="off")
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 
 # Trainer

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 import psutil
 from django.conf import settings
 
+from inference import access_log
 from inference.batching import HostRows, Work
 from inference.plane import gate, metrics, routes, watch
+from inference.plane.access import Accesses
 from inference.plane.cache import Cache
 from inference.plane.directory import Directory
 from inference.plane.exchange import Answer, Deliver, Exchange, Request, Waiting
@@ -25,7 +27,7 @@ from inference.plane.gate import Limits
 from inference.plane.history import History
 from inference.plane.leases import Leases
 from inference.plane.prediction import Predictions
-from inference.plane.settling import Settling
+from inference.plane.settling import Observer, Settling
 from inference.plane.shadow import Shadows
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool
@@ -60,6 +62,7 @@ class Plane:
 
     async def start(self) -> None:
         """Loads the directory, then opens the spool and the engine threads."""
+        self._log = access_log.of_process()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="plane")
         processes = settings.INFERENCE_PROCESSES
@@ -84,6 +87,7 @@ class Plane:
             Cache(settings.INFERENCE_CACHE_BYTES // processes),
             self.shadows,
             spawn=self._spawn,
+            observers=tuple(self._observers()),
         )
         self.predictions = Predictions(
             self._loop,
@@ -102,6 +106,11 @@ class Plane:
         self._history.start()
         self._rotating = self._loop.create_task(self._rotate())
         self.ready = True
+
+    def _observers(self) -> Iterator[Observer]:
+        """Who hears of exchanges: usually nobody."""
+        if self._log is not None:
+            yield Accesses(self._log)
 
     def _open_spool(self, root: Path) -> None:
         self.spool = Spool(
@@ -156,6 +165,8 @@ class Plane:
         if exchange.done:
             return
         self.statistics.totals.abandoned += 1
+        if exchange.timer is not None:
+            exchange.timer.cancel()
         work = exchange.work
         if work is None or not work.taken:
             self.settling.abandon(exchange)

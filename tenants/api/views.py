@@ -14,14 +14,13 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from tenants import idempotency, ids, scoping
+from tenants import idempotency, scoping
 from tenants.accounts import Caller
 from tenants.api.pagination import NewestFirst
 from tenants.api.parsers import StrictJSONParser
 from tenants.api.serializers import StrictSerializer
 from tenants.errors import FieldError, Invalid, LengthRequired, NotFound
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
@@ -52,12 +51,6 @@ class TenantView(APIView):
         _refuse_what_no_row_holds(request, kwargs)
         if self.atomic:
             scoping.switch_to(self.caller.tenant.pk)
-
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        answer = super().finalize_response(request, response, *args, **kwargs)
-        given = request.headers.get("X-Request-Id", "")
-        answer["X-Request-Id"] = given if REQUEST_ID.fullmatch(given) else ids.request()
-        return answer
 
     def body(self, serializer: type[StrictSerializer], **context: Any) -> dict[str, Any]:
         """The request's body, as the serializer reads it."""

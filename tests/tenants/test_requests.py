@@ -172,8 +172,8 @@ def test_a_fault_of_ours_tells_nothing_and_undoes_everything(
 
 def test_an_answer_carries_a_request_id(acme_client: APIClient) -> None:
     assert acme_client.get("/api/v1/me")["X-Request-Id"].startswith("req_")
-    assert acme_client.get("/api/v1/me", HTTP_X_REQUEST_ID="trace-1")["X-Request-Id"] == "trace-1"
-    assert acme_client.get("/api/v1/me", HTTP_X_REQUEST_ID="a\nb: c")["X-Request-Id"].startswith("req_")
+    for given in ("trace-1", "a\nb: c"):  # a caller cannot choose under which id its request is found
+        assert acme_client.get("/api/v1/me", HTTP_X_REQUEST_ID=given)["X-Request-Id"].startswith("req_")
 
 
 # Pages
