@@ -17,7 +17,7 @@ from django.conf import settings
 
 from inference import access_log
 from inference.batching import HostRows, Work
-from inference.plane import gate, metrics, routes, watch
+from inference.plane import gate, metrics, routes, tracing, watch
 from inference.plane.access import Accesses
 from inference.plane.cache import Cache
 from inference.plane.directory import Directory
@@ -62,7 +62,7 @@ class Plane:
 
     async def start(self) -> None:
         """Loads the directory, then opens the spool and the engine threads."""
-        self._log = access_log.of_process()
+        self._log, self._traces = access_log.of_process(), tracing.from_environment()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="plane")
         processes = settings.INFERENCE_PROCESSES
@@ -111,6 +111,8 @@ class Plane:
         """Who hears of exchanges: usually nobody."""
         if self._log is not None:
             yield Accesses(self._log)
+        if self._traces is not None:
+            yield self._traces
 
     def _open_spool(self, root: Path) -> None:
         self.spool = Spool(
@@ -136,6 +138,8 @@ class Plane:
         await self.feed.stop()
         self.versions.close()
         self._threads.shutdown()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
         self._metrics.remove()
 
     def healthy(self) -> bool:

@@ -50,6 +50,19 @@ def name_of(protocol: WireProtocol) -> str:
     return NAMES[protocol]
 
 
+def template_of(route: Route, path: str) -> str:
+    """A path of the route with names in the place of what callers choose: there are no more than a few for a route."""
+    match = route.pattern.fullmatch(path)
+    assert match is not None
+    parts, at = [], 0
+    for name in match.groupdict():
+        start, end = match.span(name)
+        if start >= at:
+            parts += [path[at:start].lower(), "{" + name + "}"]
+            at = end
+    return "".join([*parts, path[at:].lower()]).rstrip("/") or "/"
+
+
 def _find(method: str, path: str) -> Found:
     wanted = set()
     for route in ROUTES:

@@ -194,7 +194,9 @@ def _route(method: str, pattern: str, **what: Any) -> Route:
 
 MODEL = r"/v2/models/(?P<name>[^/]+?)(?:/versions/(?P<version>[^/]+?))?"
 REPOSITORY = r"/v2/repository/models/(?P<name>[^/]+)"
-UNSUPPORTED = r"/v2/(?:models/[^/]+/)?(?:trace/setting|logging|(?:system|cuda)sharedmemory(?:/.*)?)"
+UNSUPPORTED = (
+    r"/v2/(?:models/(?P<model>[^/]+)/)?(?:trace/setting|logging|(?:system|cuda)sharedmemory(?:/(?P<rest>.*))?)"
+)
 ROUTES = (
     _route("POST", MODEL + "(?:/|:)infer", verb="infer"),
     _route("GET", "/v2", view=server, public=True),
