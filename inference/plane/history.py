@@ -152,6 +152,9 @@ class History:
         except (DatabaseError, InterfaceError, OSError) as error:
             logger.warning("old statistics are forgotten later: %s", str(error).strip())
             connection.close()
+        except Exception:  # or the thread would end, and nothing be brought any more
+            logger.exception("old statistics are forgotten later")
+            connection.close()
 
 
 def difference(before: Tally, after: Tally) -> Counts:

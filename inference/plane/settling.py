@@ -140,7 +140,8 @@ class Settling:
         self.statistics.totals.delivered(answer.status, total_us)
         answer.headers.append((b"x-request-id", exchange.id.encode()))
         exchange.deliver(answer)
-        self._tell(exchange, answer, total_us)
+        if self.observers:
+            self._tell(exchange, answer, total_us)
 
     def _close(self, exchange: Exchange) -> None:
         exchange.done = True
