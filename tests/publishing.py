@@ -1,6 +1,7 @@
 """What tests and benchmarks put into a live site: model files in a tenant's registry, deployments, keys."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def tensors(given):
 with scoping.operator():
     tenant = Tenant.objects.get(name={tenant!r})
     version = registry.publish(
-        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{Path({path!r}).name: Path({path!r})}},
+        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r},
+        files={{Path(one).name: Path(one) for one in {files!r}}},
         serving={{"engine": {engine!r}, "file": Path({path!r}).name}} | {serving!r},
         signature=Signature(tensors({inputs!r}), tensors({outputs!r})), preprocessing={preprocessing!r},
         labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}},
@@ -48,9 +50,19 @@ CNN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def publish(site: LiveSite, *, tenant: str, model: str, path: Path, deployment: str = "", **about: Any) -> int:
+def publish(
+    site: LiveSite,
+    *,
+    tenant: str,
+    model: str,
+    path: Path,
+    deployment: str = "",
+    more_files: Sequence[Path] = (),
+    **about: Any,
+) -> int:
     """Puts a model file into the tenant's registry, and deploys it if a name is given; says the version's number."""
-    code = PUBLISH.format(tenant=tenant, model=model, path=str(path), deployment=deployment, **about)
+    files = sorted({str(one) for one in (path, *more_files)})
+    code = PUBLISH.format(tenant=tenant, model=model, path=str(path), files=files, deployment=deployment, **about)
     number = site.python(code)
     assert isinstance(number, int)
     return number

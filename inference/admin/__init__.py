@@ -1,5 +1,5 @@
 """The operator's view of this app's tables."""
 
-from inference.admin import batch_predictions, deployments
+from inference.admin import batch_predictions, deployments, measurements
 
-__all__ = ["batch_predictions", "deployments"]
+__all__ = ["batch_predictions", "deployments", "measurements"]

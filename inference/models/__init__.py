@@ -2,5 +2,6 @@
 
 from inference.models.batch_predictions import BatchPrediction
 from inference.models.deployments import Deployment, DeploymentLabel, DeploymentTarget
+from inference.models.measurements import EngineMeasurement
 
-__all__ = ["BatchPrediction", "Deployment", "DeploymentLabel", "DeploymentTarget"]
+__all__ = ["BatchPrediction", "Deployment", "DeploymentLabel", "DeploymentTarget", "EngineMeasurement"]

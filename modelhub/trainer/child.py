@@ -58,8 +58,11 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     report.progress("converting", 0, 1)
     files = _written(model, interface=interface, folder=folder, report=report)
     report.progress("checking", 0, len(validation))
-    conversion = _compared(folder, validation, recipe=recipe, reference=scores, threshold=threshold)
-    return {"labels": task.labels, "metrics": metrics, "files": files, "conversion": conversion}
+    from modelhub.trainer import gate
+
+    conversion = _compared(folder, files, validation, recipe=recipe, reference=scores, threshold=threshold)
+    serving = gate.serving(conversion["passed"])
+    return {"labels": task.labels, "metrics": metrics, "files": files, "serving": serving, "conversion": conversion}
 
 
 SPLITS = ("train", "validation")
@@ -80,35 +83,44 @@ def _split(task: Task, name: str, *, recipe: Recipe, folder: Path, report: Repor
 
 
 def _written(model: Any, *, interface: Interface, folder: Path, report: Reporter) -> list[str]:
-    """Writes the Keras file, without the optimizer's state, and the LiteRT files; gives their names."""
+    """Writes the Keras file, without the optimizer's state, and the files for serving; gives their names.
+
+    Of those ONNX may be missing: a model that has no form in it is served by the others.
+    """
     from modelhub.trainer import convert
 
     model.save(folder / convert.KERAS)
     (given,), (answered,) = interface.signature.inputs, interface.signature.outputs
-    converters = [
-        subprocess.Popen(
+    converters = {
+        file: subprocess.Popen(
             [sys.executable, "-m", "modelhub.trainer.convert", str(folder), file, given.name, answered.name],
             env=os.environ | {PARENT: str(os.getpid())},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for file in (convert.FP32, convert.INT8)
-    ]
-    for converter in converters:
+        for file in convert.ENGINES
+    }
+    written = [convert.KERAS]
+    for file, converter in converters.items():
         _, complaints = converter.communicate()
-        if converter.returncode:
-            for line in complaints.splitlines():
-                report.log(line)
+        if not converter.returncode:
+            written.append(file)
+            continue
+        for line in complaints.splitlines():
+            report.log(line)
+        if file != convert.ONNX:
             raise Failure(
                 f"The trained model could not be converted for serving (status {converter.returncode}). "
                 "The fault is on our side; please tell us the job's id."
             )
-    return [convert.KERAS, convert.FP32, convert.INT8]
+    return written
 
 
-def _compared(folder: Path, validation: "Split", *, recipe: Recipe, reference: Any, threshold: float) -> dict[str, Any]:
-    """What the gate measured, and which file it lets through."""
+def _compared(
+    folder: Path, files: list[str], validation: "Split", *, recipe: Recipe, reference: Any, threshold: float
+) -> dict[str, Any]:
+    """What the gate measured, and which files it lets through."""
     from modelhub.trainer import convert, gate
 
     measured = {
@@ -118,9 +130,11 @@ def _compared(folder: Path, validation: "Split", *, recipe: Recipe, reference: A
             truths=validation.labels,
             threshold=threshold,
         )
-        for name in (convert.FP32, convert.INT8)
+        for name in files
+        if name in convert.ENGINES
     }
-    return {"rows": len(validation), "served": gate.decide(measured), "files": measured}
+    passed = gate.passing(measured)
+    return {"rows": len(validation), "served": passed[0], "passed": passed, "files": measured}
 
 
 def _in_words(error: Exception) -> str:
