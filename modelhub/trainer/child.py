@@ -83,38 +83,46 @@ def _split(task: Task, name: str, *, recipe: Recipe, folder: Path, report: Repor
 
 
 def _written(model: Any, *, interface: Interface, folder: Path, report: Reporter) -> list[str]:
-    """Writes the Keras file, without the optimizer's state, and the files for serving; gives their names.
-
-    Of those ONNX may be missing: a model that has no form in it is served by the others.
-    """
+    """Writes the Keras file, without the optimizer's state, and the files for serving; gives their names."""
     from modelhub.trainer import convert
 
     model.save(folder / convert.KERAS)
     (given,), (answered,) = interface.signature.inputs, interface.signature.outputs
-    converters = {
-        file: subprocess.Popen(
+    converters = [
+        subprocess.Popen(
             [sys.executable, "-m", "modelhub.trainer.convert", str(folder), file, given.name, answered.name],
             env=os.environ | {PARENT: str(os.getpid())},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for file in convert.ENGINES
-    }
-    written = [convert.KERAS]
-    for file, converter in converters.items():
+        for file in (convert.FP32, convert.INT8)
+    ]
+    onnx = _onnx_written(model, interface=interface, path=folder / convert.ONNX, report=report)
+    for converter in converters:
         _, complaints = converter.communicate()
-        if not converter.returncode:
-            written.append(file)
-            continue
-        for line in complaints.splitlines():
-            report.log(line)
-        if file != convert.ONNX:
+        if converter.returncode:
+            for line in complaints.splitlines():
+                report.log(line)
             raise Failure(
                 f"The trained model could not be converted for serving (status {converter.returncode}). "
                 "The fault is on our side; please tell us the job's id."
             )
-    return written
+    return [convert.KERAS, convert.FP32, convert.INT8, *onnx]
+
+
+def _onnx_written(model: Any, *, interface: Interface, path: Path, report: Reporter) -> list[str]:
+    """Writes the ONNX file, if the model has a form in it; else it is served by the others."""
+    from modelhub.trainer import convert
+
+    (given,), (answered,) = interface.signature.inputs, interface.signature.outputs
+    try:
+        convert.onnx_file(model, given.name, answered.name, path)
+    except Exception as error:  # whatever a converter raises about a layer that it does not know
+        report.log(f"No ONNX file: {type(error).__name__}: {error}"[:500])
+        path.unlink(missing_ok=True)
+        return []
+    return [path.name]
 
 
 def _compared(

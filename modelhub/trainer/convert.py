@@ -1,9 +1,9 @@
-"""A process of its own that writes one file for serving and ends: LiteRT's converter leaks memory at every call.
+"""The files for serving that a trained model is written as: LiteRT with weights as float32 or as int8, and ONNX.
 
     python -m modelhub.trainer.convert FOLDER FILE INPUT OUTPUT
 
-reads FOLDER/model.keras and writes FOLDER/FILE, whose one input and one output have these names; FILE says whether
-it is LiteRT with weights as float32 or as int8, or ONNX.
+reads FOLDER/model.keras and writes the LiteRT file FOLDER/FILE, whose one input and one output have these names; a
+process of its own that ends, because LiteRT's converter leaks memory at every call.
 """
 
 import sys
@@ -24,11 +24,7 @@ OPSET = 17
 def main(folder: Path, file: str, given: str, answered: str) -> None:
     import keras
 
-    model = keras.saving.load_model(folder / KERAS, compile=False)
-    if file == ONNX:
-        onnx_file(model, given, answered, folder / file)
-    else:
-        _litert(model, given, answered, folder / file)
+    _litert(keras.saving.load_model(folder / KERAS, compile=False), given, answered, folder / file)
 
 
 def _litert(model: Any, given: str, answered: str, path: Path) -> None:
