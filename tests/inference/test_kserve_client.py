@@ -42,10 +42,10 @@ def install(python: Path) -> None:
         [str(python), "-m", "pip", "install", *options, "-r", str(LOCK)], capture_output=True, text=True, timeout=900
     )
     if done.returncode:
-        why = f"KServe's client could not be installed from {LOCK.name}: {done.stderr.strip()[-1000:]}"
+        why = f"KServe's client could not be installed from {LOCK.name}: {done.stderr.strip().splitlines()[-1]}"
         if "No matching distribution" in done.stderr and not os.environ.get("CI"):
             pytest.skip(why)
-        pytest.fail(why)
+        pytest.fail(f"{why}\n{done.stderr}")
 
 
 def seen_by(python: Path, url: str, key: str) -> Any:
