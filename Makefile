@@ -46,9 +46,10 @@ openapi: installed-dev ## write docs/openapi.yaml anew
 lock: python ## pin the newest versions that pyproject.toml allows (needs a package index)
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet --disable-pip-version-check uv && \
-	compile="$$scratch/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet" && \
-	$$compile --upgrade --output-file requirements.lock && \
-	$$compile --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+	compile="$$scratch/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet" && \
+	$$compile pyproject.toml --upgrade --output-file requirements.lock && \
+	$$compile pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
+	$$compile tests/clients/kserve.in --upgrade --output-file tests/clients/kserve.lock
 
 clean: ## remove what the commands above made: .venv, var, caches
 	rm -rf $(VENV) var benchmarks/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -61,11 +61,21 @@ def publish(
     **about: Any,
 ) -> int:
     """Puts a model file into the tenant's registry, and deploys it if a name is given; says the version's number."""
-    files = sorted({str(one) for one in (path, *more_files)})
-    code = PUBLISH.format(tenant=tenant, model=model, path=str(path), files=files, deployment=deployment, **about)
-    number = site.python(code)
+    given = {"tenant": tenant, "model": model, "path": path, "deployment": deployment, "more_files": more_files}
+    number = publish_all(site, given | about)
     assert isinstance(number, int)
     return number
+
+
+def publish_all(site: LiveSite, *given: dict[str, Any]) -> Any:
+    """Publishes several, each with `publish`'s own arguments, in one process; says the last version's number."""
+    named = [
+        {"deployment": ""}
+        | one
+        | {"path": str(one["path"]), "files": sorted({str(file) for file in (one["path"], *one.get("more_files", ()))})}
+        for one in given
+    ]
+    return site.python("".join(PUBLISH.format(**one) for one in named))
 
 
 def make_key(site: LiveSite, tenant: str, scopes: str = "predict,read,manage,billing") -> str:

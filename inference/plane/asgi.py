@@ -5,7 +5,7 @@ import time
 
 from inference.plane import gate, routes
 from inference.plane.app import Plane
-from inference.plane.exchange import Answer, Exchange, Request
+from inference.plane.exchange import Answer, Exchange, Request, new_request_id
 from inference.plane.gate import Disconnected, Headers, Receive, Scope, Send
 from inference.plane.settling import refused
 from tenants.errors import Refusal
@@ -22,7 +22,8 @@ async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> Non
     except Disconnected:
         return
     except Refusal as refusal:
-        answer = refused(refusal, routes.protocol_of(scope["path"]))
+        request_id = (b"x-request-id", new_request_id().encode())
+        answer = refused(refusal, routes.protocol_of(scope["path"]), [request_id])
     else:
         request = Request(scope["method"], scope["path"], scope.get("query_string", b""), headers, body)
         answer = await _answered(plane, request, receive)
