@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = {
     "plane": "predictions a second through HTTP, beside the bare engine loop and the bare server",
+    "engines": "the seed CNN on every engine, by threads and batch size",
     "training": "training pictures a second, beside the seed's own script",
 }
 

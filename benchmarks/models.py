@@ -94,9 +94,9 @@ def _saved_model(model: Any, path: Path) -> None:
     if isinstance(model, keras.Model):
         module = tf.Module()
         module.weights = [variable.value for variable in model.variables]
-        rows = tf.TensorSpec(model.input_shape, tf.float32, name=model.inputs[0].name)
+        spec = tf.TensorSpec(model.input_shape, tf.float32)
         module.serve = tf.function(
-            lambda rows: {model.output_names[0]: model(rows, training=False)}, autograph=False, input_signature=[rows]
+            lambda rows: {"found": model(rows, training=False)}, autograph=False, input_signature=[spec]
         )
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "saved"

@@ -1,13 +1,14 @@
 """Measurements of a version's engines: taken once on hosts of a kind, kept with the version, read when it is loaded.
 
-Processes of one host measure one after another, because two that measure at once would measure each other.
+Processes of one host measure one after another, because two that measure at once would measure each other. What was
+measured beside other work serves for a while, and is measured again at a later load.
 """
 
 import contextlib
 import fcntl
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from modelhub.signatures import Signature
 from tenants import scoping
 
 LOCK = "measuring.lock"
+AGAIN_AFTER = timedelta(minutes=10)
 logger = logging.getLogger(__name__)
 
 
@@ -33,8 +35,13 @@ def measured(
         with _alone_on_this_host():
             table = _kept(version_id, candidates)  # another process may have been at it
             if table is None:
+                before = measuring.disturbance()
                 table = measuring.measure(candidates, make, signature, batched=batched)
-                _keep(tenant_id=tenant_id, version_id=version_id, table=table, now=timezone.now())
+                disturbance = max(before, measuring.disturbance())
+                _keep(
+                    tenant_id=tenant_id, version_id=version_id, table=table, disturbance=disturbance,
+                    now=timezone.now(),
+                )  # fmt: skip
     return measuring.chosen(table)
 
 
@@ -48,12 +55,14 @@ def _kept(version_id: str, candidates: Sequence[Candidate]) -> list[Times] | Non
         return None
     finally:
         close_old_connections()
-    table = None if row is None else measuring.from_json(row.table)
-    able = table is not None and any(times.seconds for times in table)
-    return table if table is not None and able and [times.candidate for times in table] == list(candidates) else None
+    if row is None or (row.disturbance > measuring.QUIET and timezone.now() - row.measured_at > AGAIN_AFTER):
+        return None
+    table = measuring.from_json(row.table)
+    able = any(times.seconds for times in table)
+    return table if able and [times.candidate for times in table] == list(candidates) else None
 
 
-def _keep(*, tenant_id: str, version_id: str, table: list[Times], now: datetime) -> None:
+def _keep(*, tenant_id: str, version_id: str, table: list[Times], disturbance: float, now: datetime) -> None:
     """Keeps a table in which something runs; what cannot be kept is measured again at the next load."""
     if not any(times.seconds for times in table):
         return
@@ -64,6 +73,7 @@ def _keep(*, tenant_id: str, version_id: str, table: list[Times], now: datetime)
         "file": found.candidate.file,
         "best_batch": found.best_rows,
         "threads_of_a_lone_request": found.alone_threads,
+        "disturbance": disturbance,
         "measured_at": now,
     }
     try:

@@ -13,7 +13,8 @@ class EngineMeasurementAdmin(ReadOnlyAdmin):
     """Read-only; taken when a version is first loaded on a kind of host."""
 
     list_display = (
-        "version", "tenant", "engine", "file", "best_batch", "threads_of_a_lone_request", "host", "measured_at",
+        "version", "tenant", "engine", "file", "best_batch", "threads_of_a_lone_request", "host", "disturbance",
+        "measured_at",
     )  # fmt: skip
     list_filter = ("engine", "file", "tenant")
     list_select_related = ("tenant", "version__model")
@@ -22,7 +23,7 @@ class EngineMeasurementAdmin(ReadOnlyAdmin):
     ordering = ("-measured_at",)
     fields = (
         "version", "tenant", "host", "engine", "file", "best_batch", "threads_of_a_lone_request", "times",
-        "measured_at",
+        "disturbance", "measured_at",
     )  # fmt: skip
     readonly_fields = fields
 

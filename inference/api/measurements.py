@@ -22,7 +22,17 @@ class EngineMeasurementSerializer(serializers.ModelSerializer[EngineMeasurement]
 
     class Meta:
         model = EngineMeasurement
-        fields = ["id", "host", "engine", "file", "best_batch", "threads_of_a_lone_request", "table", "measured_at"]
+        fields = [
+            "id",
+            "host",
+            "engine",
+            "file",
+            "best_batch",
+            "threads_of_a_lone_request",
+            "table",
+            "disturbance",
+            "measured_at",
+        ]
         read_only_fields = fields
 
 

@@ -21,8 +21,12 @@ from modelhub.signatures import Signature
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 MEASURE_SECONDS = 0.03
-# What is so quick that it runs more often in that time is known after fewer runs.
+# What is so quick that it runs more often in that time is known after fewer runs; what is slow runs a few times, too.
 MEASURE_RUNS = 100
+FEWEST_RUNS = 3
+# Beside other work a host seems slower than it is: a loop that ought to take this long takes longer.
+SPIN_SECONDS = 10e-3
+QUIET = 1.15
 # A larger batch must be worth at least this much more throughput, because the requests in it wait for one another.
 WORTH = 1.03
 # A candidate this close to the best is as good: then the quicker answer to a lone row decides.
@@ -199,14 +203,22 @@ def fastest(step: Callable[[], object]) -> float:
     step()
     found = float("inf")
     until = time.perf_counter() + MEASURE_SECONDS
-    for _ in range(MEASURE_RUNS):
+    for number in range(1, MEASURE_RUNS + 1):
         started = time.perf_counter()
         step()
         ended = time.perf_counter()
         found = min(found, ended - started)
-        if ended > until:
+        if ended > until and number >= FEWEST_RUNS:
             break
     return found
+
+
+def disturbance() -> float:
+    """How many times as long a loop takes as it would alone: 1 on a quiet host, 2 if it gets half of a processor."""
+    begun, used = time.perf_counter(), time.thread_time()
+    while (spent := time.thread_time() - used) < SPIN_SECONDS:
+        pass
+    return (time.perf_counter() - begun) / spent
 
 
 def as_json(table: Iterable[Times]) -> list[dict[str, Any]]:

@@ -46,6 +46,12 @@ class Migration(migrations.Migration):
                 ("file", models.CharField(help_text="which is served", max_length=120)),
                 ("best_batch", models.PositiveSmallIntegerField(help_text="rows")),
                 ("threads_of_a_lone_request", models.PositiveSmallIntegerField()),
+                (
+                    "disturbance",
+                    models.FloatField(
+                        help_text="how many times as long a loop took beside it as it would alone; 1 is a quiet host"
+                    ),
+                ),
                 ("measured_at", models.DateTimeField(default=django.utils.timezone.now)),
                 (
                     "tenant",

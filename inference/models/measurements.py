@@ -19,6 +19,9 @@ class EngineMeasurement(TenantOwned):
     file = models.CharField(max_length=120, help_text="which is served")
     best_batch = models.PositiveSmallIntegerField(help_text="rows")
     threads_of_a_lone_request = models.PositiveSmallIntegerField()
+    disturbance = models.FloatField(
+        help_text="how many times as long a loop took beside it as it would alone; 1 is a quiet host"
+    )
     measured_at = models.DateTimeField(default=timezone.now)
 
     class Meta(TenantOwned.Meta):

@@ -123,6 +123,28 @@ def test_what_was_measured_once_is_not_measured_again(chosen: PlaneSite) -> None
     assert len(before) == 1
 
 
+BUSY = """
+from datetime import timedelta
+from inference.models import EngineMeasurement
+from tenants import scoping
+with scoping.operator():
+    for row in EngineMeasurement.across_tenants.filter(version__model__name="chosen"):
+        row.disturbance, row.measured_at = {disturbance}, row.measured_at - timedelta(hours=1)
+        row.save()
+print(1)
+"""
+
+
+@pytest.mark.parametrize(("disturbance", "again"), [(1.0, False), (2.0, True)])
+def test_what_was_measured_on_a_busy_host_is_measured_again(chosen: PlaneSite, disturbance: float, again: bool) -> None:
+    chosen.site.python(BUSY.format(disturbance=disturbance))
+    before = chosen.site.python(LOADED)
+    with chosen.client() as client:
+        assert client.post("/v2/repository/models/chosen/unload").status_code == 200
+        assert client.post("/v1/models/chosen:predict", json={"instances": []}).status_code == 200
+    assert (chosen.site.python(LOADED) != before) == again
+
+
 def test_a_version_without_candidates_is_measured_as_it_is(plane: PlaneSite) -> None:
     publish(plane.site, tenant="acme", model="lone", path=plane.files["tiny.tflite"], deployment="lone", **TINY)
     with plane.client() as client:
