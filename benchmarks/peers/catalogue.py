@@ -29,7 +29,7 @@ class Setting:
 
     def __str__(self) -> str:
         batching = f"batches of {self.batch}, wait {self.wait_ms} ms" if self.batch > 1 else "no batching"
-        return f"{self.workers} workers, {batching}"
+        return f"{self.workers} worker{'s' if self.workers > 1 else ''}, {batching}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ from tests.live import free_port
 START_SECONDS = 60
 STOP_SECONDS = 10
 LOG_LINES = 3
+ATTEMPTS = 3
 
 
 class NotServing(Exception):
@@ -25,21 +26,11 @@ class NotServing(Exception):
 
 
 @contextlib.contextmanager
-def running(peer: Peer, model: str, file: Path, setting: Setting, *, first: Sent) -> Iterator[int]:
-    """The port of a server that answers the first request. Raises NotServing or NotInstalled."""
-    python, port = environments.python(peer.lock), free_port()
-    log = environments.FOLDER / f"{peer.name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(python), *(part.format(port=port) for part in peer.command)],
-            env=_environment(python, model, file, port, setting),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+def running(peer: Peer, model: str, file: Path, setting: Setting, sent: Sequence[Sent]) -> Iterator[int]:
+    """The port of a server that answers every kind of request. Raises NotServing or NotInstalled."""
+    python = environments.python(peer.lock)
+    process, port = _started(peer, python, model, file, setting, sent)
     try:
-        _wait(process, port, first, log)
         yield port
     finally:
         _stop(process)
@@ -51,9 +42,38 @@ def ask(port: int, sent: Sent) -> httpx.Response:
     return httpx.post(f"http://127.0.0.1:{port}{sent.path}", content=sent.body, headers=headers, timeout=10)
 
 
+def _started(
+    peer: Peer, python: Path, model: str, file: Path, setting: Setting, sent: Sequence[Sent]
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A server that answers and its port. On a busy machine some fail to start at times, so there are more attempts."""
+    log = environments.FOLDER / f"{peer.name}.log"
+    for left in reversed(range(ATTEMPTS)):
+        port = free_port()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(python), *(part.format(port=port) for part in peer.command)],
+                env=_environment(python, model, file, port, setting),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            for one in sent:
+                _wait(process, port, one, log)
+            return process, port
+        except BaseException as error:
+            _stop(process)
+            if not (left and isinstance(error, NotServing)):
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
 def _environment(python: Path, model: str, file: Path, port: int, setting: Setting) -> dict[str, str]:
     scratch = str(file.parent)
-    asked = {"model": model, "file": file, "port": port} | {name: getattr(setting, name) for name in Setting.__slots__}
+    asked = {"model": model, "file": file, "port": port, "other_port": free_port()} | {
+        name: getattr(setting, name) for name in Setting.__slots__
+    }
     return {
         **os.environ,
         **{f"PEER_{name.upper()}": str(value) for name, value in asked.items()},
@@ -69,13 +89,13 @@ def _environment(python: Path, model: str, file: Path, port: int, setting: Setti
     }
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, first: Sent, log: Path) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, sent: Sent, log: Path) -> None:
     until, last = time.monotonic() + START_SECONDS, "no answer"
     while time.monotonic() < until:
         if process.poll() is not None:
             raise NotServing(f"ended with {process.returncode}: {_said(log)}")
         try:
-            answer = ask(port, first)
+            answer = ask(port, sent)
         except httpx.TransportError as error:
             last = repr(error)
         else:

@@ -17,7 +17,7 @@ from benchmarks.peers.environments import NotInstalled
 from benchmarks.peers.server import NotServing
 
 CONNECTIONS = (1, 16, 64)
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 1.0
 WARM_UP = 0.3
 TRIAL_SECONDS = 0.5
@@ -104,7 +104,9 @@ class Turns:
         return found
 
     def _serving(self, peer: Peer, model: str, setting: Setting) -> AbstractContextManager[int]:
-        return server.running(peer, model, self.files[FILES[model]], setting, first=peer.sent[WORKS[model][0]])
+        return server.running(
+            peer, model, self.files[FILES[model]], setting, [peer.sent[work] for work in WORKS[model]]
+        )
 
 
 def _rows(model: str) -> list[Row]:

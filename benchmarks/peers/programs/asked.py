@@ -14,6 +14,7 @@ class Asked:
     model: str
     file: Path
     port: int
+    other_port: int
     workers: int
     batch: int
     wait_ms: int
@@ -30,6 +31,7 @@ def read() -> Asked:
         model=given["model"],
         file=Path(given["file"]),
         port=int(given["port"]),
+        other_port=int(given["other_port"]),
         workers=int(given["workers"]),
         batch=int(given["batch"]),
         wait_ms=int(given["wait_ms"]),

@@ -37,7 +37,7 @@ async def serve() -> None:
         debug=False,
         host="127.0.0.1",
         http_port=ASKED.port,
-        grpc_port=ASKED.port + 1,
+        grpc_port=ASKED.other_port,
         metrics_endpoint=None,
         parallel_workers=ASKED.workers if ASKED.workers > 1 else 0,
         load_models_at_startup=False,

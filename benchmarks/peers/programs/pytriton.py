@@ -1,5 +1,7 @@
 """PyTriton: a callable for each instance, bound to a Triton server with its dynamic batcher."""
 
+import os
+import sysconfig
 from typing import Any
 
 import numpy as np
@@ -56,13 +58,14 @@ MODELS = {
 
 
 def main() -> None:
+    # The backend embeds a Python: the library of this one, not the system's.
+    os.environ["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR"))
     config = TritonConfig(
         http_address="127.0.0.1",
         http_port=ASKED.port,
-        grpc_port=ASKED.port + 1,
-        metrics_port=ASKED.port + 2,
+        grpc_address="127.0.0.1",
+        grpc_port=ASKED.other_port,
         allow_metrics=False,
-        log_verbose=0,
     )
     batcher = DynamicBatcher(max_queue_delay_microseconds=ASKED.wait_ms * 1000)
     with Triton(config=config) as triton:
