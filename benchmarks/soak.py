@@ -3,7 +3,7 @@
 Requests are sent by the clock, whether or not those before are answered, and each latency is counted from the moment at
 which its request was due: a server that stalls is charged for everyone who waits. Three tenants with two deployments
 each; rows as JSON over all three protocols, tensors as bytes, JPEGs, and requests that must be refused. The load
-generator runs on the same machine; how late requests were sent (`late`), since it had no processor or no free connection,
+generator runs on the same machine; how late requests were sent (`late`), for want of a processor or a free connection,
 is told beside, because that is in every latency.
 
 Memory is the resident set of all server processes, without the database. The rules: no error; the median of the last
