@@ -3,15 +3,16 @@
 PYTHON ?= python3
 DATA ?=
 PORT ?= 8000
+SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench openapi lock clean python installed installed-dev
+.PHONY: help demo up test check format bench bench-peers bench-soak openapi lock clean python installed installed-dev
 
 help: ## list what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: installed ## walk through everything as a customer would; DATA=folder takes your own pictures
 	@$(MANAGE) demo $(if $(DATA),--data "$(DATA)")
@@ -40,15 +41,22 @@ format: installed-dev ## format the code and mend what can be mended by itself
 bench: installed ## measure speed against bare loops in the same run (minutes)
 	$(BIN)/python -m benchmarks
 
+bench-peers: installed ## measure ours beside other model servers, installed into var/peers (needs a package index)
+	$(BIN)/python -m benchmarks.peers
+
+bench-soak: installed ## 1,000 requests a second of mixed traffic for ten minutes; SECONDS=600
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
 openapi: installed-dev ## write docs/openapi.yaml anew
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
 lock: python ## pin the newest versions that pyproject.toml allows (needs a package index)
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	$(PYTHON) -m venv "$$scratch" && "$$scratch/bin/pip" install --quiet --disable-pip-version-check uv && \
-	compile="$$scratch/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet" && \
-	$$compile --upgrade --output-file requirements.lock && \
-	$$compile --extra dev --constraints requirements.lock --output-file requirements-dev.lock
+	compile="$$scratch/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet" && \
+	$$compile pyproject.toml --upgrade --output-file requirements.lock && \
+	$$compile pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
+	for alone in tests/clients/*.in benchmarks/peers/locks/*.in; do $$compile "$$alone" --upgrade --output-file "$${alone%.in}.lock" || exit 1; done
 
 clean: ## remove what the commands above made: .venv, var, caches
 	rm -rf $(VENV) var benchmarks/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

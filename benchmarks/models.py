@@ -1,13 +1,19 @@
 """Models for benchmarks and tests, made by TensorFlow in a process that ends.
 
 `tiny.tflite`: 4 numbers to 3. `identity.tflite`: a row of 4 numbers to itself. `cnn.int8.tflite` and `cnn.fp32.tflite`:
-the seed CNN with random weights, which cost what trained ones cost.
+the seed CNN with random weights, which cost what trained ones cost; `cnn.onnx` and `cnn.savedmodel.zip` are the same.
+`words.savedmodel.zip`: texts and numbers to upper-case texts, their lengths, and the numbers doubled.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
+
+from modelhub.trainer import convert
 
 
 def made(folder: Path, *names: str) -> dict[str, Path]:
@@ -46,16 +52,57 @@ def main() -> None:
             ]
         )
 
-    makers = {"tiny": tiny, "identity": identity, "cnn": cnn}
+    def words() -> "tf.Module":
+        module = tf.Module()
+        module.serve = tf.function(
+            lambda text, number: {
+                "upper": tf.strings.upper(text),
+                "length": tf.strings.length(text),
+                "doubled": 2 * tf.strings.to_number(tf.strings.as_string(number)),
+            },
+            input_signature=[
+                tf.TensorSpec([None, None], tf.string, name="text"),
+                tf.TensorSpec([None], tf.float32, name="number"),
+            ],
+        )
+        return module
+
+    makers = {"tiny": tiny, "identity": identity, "cnn": cnn, "words": words}
     folder = Path(sys.argv[1])
     for name in sys.argv[2:]:
         keras.utils.set_random_seed(0)
-        converter = tf.lite.TFLiteConverter.from_keras_model(makers[name.split(".")[0]]())
-        if ".int8." in name:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        draft = folder / f".{name}.{os.getpid()}"
-        draft.write_bytes(converter.convert())
+        model = makers[name.split(".")[0]]()
+        draft = folder / f".{os.getpid()}.{name}"
+        if name.endswith(".savedmodel.zip"):
+            _saved_model(model, draft)
+        elif name.endswith(".onnx"):
+            convert.onnx_file(model, "image", "score", draft)
+        else:
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            if ".int8." in name:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            draft.write_bytes(converter.convert())
         draft.rename(folder / name)
+
+
+def _saved_model(model: Any, path: Path) -> None:
+    """A SavedModel in a zip; of a Keras model the function that gives its one output."""
+    import keras
+    import tensorflow as tf
+
+    module = model
+    if isinstance(model, keras.Model):
+        module = tf.Module()
+        module.weights = [variable.value for variable in model.variables]
+        spec = tf.TensorSpec(model.input_shape, tf.float32)
+        module.serve = tf.function(
+            lambda rows: {"found": model(rows, training=False)}, autograph=False, input_signature=[spec]
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "saved"
+        tf.saved_model.save(module, str(saved), signatures={"serving_default": module.serve})
+        shutil.make_archive(str(Path(scratch) / "made"), "zip", saved)
+        shutil.copyfile(Path(scratch) / "made.zip", path)
 
 
 if __name__ == "__main__":

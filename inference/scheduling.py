@@ -138,6 +138,7 @@ class EngineThreads:
                 self._turns.charge(lane.tenant_id, time.monotonic() - started)
             if batch:
                 self._finish(lane, batch)
+            del lane, batch  # a thread that waits holds no version in memory
 
     def _next(self) -> Lane | None:
         with self._wake:

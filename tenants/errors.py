@@ -44,6 +44,10 @@ class NotFound(Refusal):
 class MethodNotAllowed(Refusal):
     status, title, slug = 405, "This address does not take this method", "method-not-allowed"
 
+    def __init__(self, detail: str, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
 
 class Conflict(Refusal):
     status, title, slug = 409, "The state of the thing does not allow this", "conflict"

@@ -1,6 +1,7 @@
 """What tests and benchmarks put into a live site: model files in a tenant's registry, deployments, keys."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def tensors(given):
 with scoping.operator():
     tenant = Tenant.objects.get(name={tenant!r})
     version = registry.publish(
-        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r}, files={{Path({path!r}).name: Path({path!r})}},
+        tenant_id=tenant.pk, model_name={model!r}, recipe={recipe!r},
+        files={{Path(one).name: Path(one) for one in {files!r}}},
         serving={{"engine": {engine!r}, "file": Path({path!r}).name}} | {serving!r},
         signature=Signature(tensors({inputs!r}), tensors({outputs!r})), preprocessing={preprocessing!r},
         labels={labels!r}, decision={decision!r}, metrics={{}}, parameters={{}}, conversion={{}},
@@ -48,12 +50,32 @@ CNN: dict[str, Any] = {
 }  # fmt: skip
 
 
-def publish(site: LiveSite, *, tenant: str, model: str, path: Path, deployment: str = "", **about: Any) -> int:
+def publish(
+    site: LiveSite,
+    *,
+    tenant: str,
+    model: str,
+    path: Path,
+    deployment: str = "",
+    more_files: Sequence[Path] = (),
+    **about: Any,
+) -> int:
     """Puts a model file into the tenant's registry, and deploys it if a name is given; says the version's number."""
-    code = PUBLISH.format(tenant=tenant, model=model, path=str(path), deployment=deployment, **about)
-    number = site.python(code)
+    given = {"tenant": tenant, "model": model, "path": path, "deployment": deployment, "more_files": more_files}
+    number = publish_all(site, given | about)
     assert isinstance(number, int)
     return number
+
+
+def publish_all(site: LiveSite, *given: dict[str, Any]) -> Any:
+    """Publishes several, each with `publish`'s own arguments, in one process; says the last version's number."""
+    named = [
+        {"deployment": ""}
+        | one
+        | {"path": str(one["path"]), "files": sorted({str(file) for file in (one["path"], *one.get("more_files", ()))})}
+        for one in given
+    ]
+    return site.python("".join(PUBLISH.format(**one) for one in named))
 
 
 def make_key(site: LiveSite, tenant: str, scopes: str = "predict,read,manage,billing") -> str:

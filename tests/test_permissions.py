@@ -202,6 +202,7 @@ ROUTES = [
     Route("GET", "/models/{name}", "read", things=a_model),
     Route("GET", "/models/{name}/versions", "read", things=a_model),
     Route("GET", "/models/{name}/versions/{number}", "read", things=a_version),
+    Route("GET", "/models/{name}/versions/{number}/measurements", "read", things=a_version),
     Route("GET", "/deployments", "read", things=a_deployment),
     Route(
         "POST",

@@ -17,6 +17,7 @@ from inference.api.deployments import (
     ResumeView,
     RollbackView,
 )
+from inference.api.measurements import MeasurementsView
 from inference.api.statistics import StatisticsView
 
 urlpatterns = [
@@ -28,6 +29,7 @@ urlpatterns = [
     path("deployments/<str:name>/pause", PauseView.as_view(), name="deployment-pause"),
     path("deployments/<str:name>/resume", ResumeView.as_view(), name="deployment-resume"),
     path("deployments/<str:name>/labels/<str:label>", LabelView.as_view(), name="deployment-label"),
+    path("models/<str:name>/versions/<int:number>/measurements", MeasurementsView.as_view(), name="measurements"),
     path("batch-predictions", BatchPredictionsView.as_view(), name="batch-predictions"),
     path("batch-predictions/<str:job_id>", BatchPredictionView.as_view(), name="batch-prediction"),
     path("batch-predictions/<str:job_id>/cancel", BatchPredictionCancelView.as_view(), name="batch-prediction-cancel"),

@@ -21,9 +21,9 @@ from inference import batching
 from inference.batch_worker import task as tasks
 from inference.batch_worker.task import LINES_FILE, Task
 from inference.batching import Joining, Reply, Work
+from inference.engines import measuring
 from inference.engines.base import Engine, Tensors, blank
 from inference.engines.catalog import ENGINES
-from inference.engines.measuring import measure
 from modelhub import recipes, signatures
 from modelhub.recipes.base import Served
 from modelhub.signatures import Signature
@@ -93,7 +93,7 @@ def run(task: Task, results: Results) -> None:
     signature = signatures.from_json(task.manifest["signature"])
     served = recipes.get(task.recipe).served(task.manifest)
     engine = ENGINES[task.engine](path=Path(task.model_file), signature=signature)
-    best_rows = measure(engine, signature, batched=True).best_rows
+    best_rows = measuring.best_rows(engine, signature)
     results.checkpoint(now=True)
     for some in _batches(task.items[task.done :], best_rows):
         for (name, _), work in zip(some, _answered(some, engine, signature, served, best_rows), strict=True):

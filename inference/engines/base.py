@@ -7,15 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelhub.signatures import BYTES, TensorSpec
+from tenants.errors import Unavailable
 
 Tensor = NDArray[Any]
 Tensors = Mapping[str, Tensor]
 
 
+class EngineGone(Unavailable):
+    """What ran the model has ended; the version has to be loaded anew."""
+
+
 class Engine(Protocol):
-    """A loaded model. `run` may be called by several threads at once; each has an interpreter of its own."""
+    """A loaded model. `run` may be called by several threads at once.
+
+    `outside_bytes` is what it holds in a process of its own. An engine that is `gone` answers no more.
+    """
 
     name: str
+    outside_bytes: int
+    gone: bool
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         """Inputs by name, each of shape (rows, ...), to outputs by name, each of shape (rows, ...)."""

@@ -1,9 +1,18 @@
 """The engines that there are, by the name that a manifest calls them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from inference.engines.base import Engine
 from inference.engines.litert import LiteRT
+from inference.engines.measuring import Candidate
 from inference.engines.onnx import Onnx
+from inference.engines.savedmodel import SavedModel
 
-ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT, Onnx.name: Onnx}
+ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT, Onnx.name: Onnx, SavedModel.name: SavedModel}
+
+
+def candidates(manifest: Mapping[str, Any]) -> list[Candidate]:
+    """What may serve a version: the files that passed the accuracy gate, each with its engine."""
+    serving = manifest["serving"]
+    return [Candidate(one["engine"], one["file"]) for one in serving.get("candidates", [serving])]

@@ -15,6 +15,8 @@ class LiteRT:
     """A LiteRT file. The file is mapped, so that its weights are in memory once beside what each interpreter packs."""
 
     name = "litert"
+    outside_bytes = 0
+    gone = False
 
     def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:
         self._path = path

@@ -1,19 +1,36 @@
-"""What an engine does on this host: seconds by batch size and by threads, and what follows for serving."""
+"""What the engines do with a version on this host: seconds by batch size and threads, and which of them serves.
 
+Every candidate of a version (an engine and a file that passed the accuracy gate) is timed at each batch size and each
+number of threads. The one with the most rows a second at its best batch serves; among those that are nearly as good,
+the one that answers a lone row soonest.
+"""
+
+import importlib.metadata
+import logging
+import os
+import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from inference.engines.base import Engine, Tensors, blank
 from modelhub.signatures import Signature
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-MEASURE_SECONDS = 0.04
-# What is so quick that it runs more often in that time is known after fewer runs.
+MEASURE_SECONDS = 0.03
+# What is so quick that it runs more often in that time is known after fewer runs; what is slow runs a few times, too.
 MEASURE_RUNS = 100
+FEWEST_RUNS = 3
+# Beside other work a host seems slower than it is: a loop that ought to take this long takes longer.
+SPIN_SECONDS = 10e-3
+QUIET = 1.15
 # A larger batch must be worth at least this much more throughput, because the requests in it wait for one another.
 WORTH = 1.03
+# A candidate this close to the best is as good: then the quicker answer to a lone row decides.
+AS_GOOD = 0.95
 # What a batch costs beside its run: handing it to a thread, and its answers back.
 HOP_SECONDS = 150e-6
 # A batch that takes longer holds up other tenants for longer than their turns are.
@@ -22,24 +39,52 @@ LONGEST_BATCH_SECONDS = 5e-3
 INLINE_SECONDS = 100e-6
 # Several threads for a lone request must save at least this share of its time.
 ALONE_WORTH = 0.85
+# What is measured changes its meaning with this number.
+FORMAT = 1
+RUNTIMES = ("ai-edge-litert", "onnxruntime", "tensorflow")
+
+logger = logging.getLogger(__name__)
+Seconds = Mapping[int, float]
+Make = Callable[["Candidate", int], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine, and the file of the version that it would serve."""
+
+    engine: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of a candidate by threads and by rows in the batch; none and an error if it does not run here."""
+
+    candidate: Candidate
+    seconds: Mapping[int, Seconds]
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds by batch size on one thread, and of one row by threads.
+    """What follows from a candidate's times: seconds by batch size on one thread, and of one row by threads.
 
     `best_rows` is the batch size to serve with; `alone_threads` is how many threads answer a lone request soonest.
     """
 
-    seconds: dict[int, float]
+    candidate: Candidate
+    seconds: Seconds
     best_rows: int
-    alone: dict[int, float]
+    alone: Seconds
     alone_threads: int = 1
 
     def __str__(self) -> str:
         times = ", ".join(f"{rows}: {seconds * 1e3:.3f} ms" for rows, seconds in self.seconds.items())
         threads = ", ".join(f"{count}: {seconds * 1e3:.3f} ms" for count, seconds in self.alone.items())
-        return f"best batch {self.best_rows} on one thread ({times}); one row by threads ({threads})"
+        return f"{self.candidate}, best batch {self.best_rows} on one thread ({times}); one row by threads ({threads})"
 
     @property
     def inline(self) -> bool:
@@ -51,36 +96,101 @@ class Measured:
         """How long a lone row takes."""
         return self.alone[self.alone_threads]
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "milliseconds_by_batch": {str(rows): round(seconds * 1e3, 4) for rows, seconds in self.seconds.items()},
-            "milliseconds_of_one_row_by_threads": {str(n): round(s * 1e3, 4) for n, s in self.alone.items()},
-            "best_batch": self.best_rows,
-            "threads_of_a_lone_request": self.alone_threads,
-        }
+    @property
+    def rows_per_second(self) -> float:
+        """At the best batch on one thread, with what a batch costs besides."""
+        return self.best_rows / (self.seconds[self.best_rows] + HOP_SECONDS)
 
 
-def measure(engine: Engine, signature: Signature, *, batched: bool) -> Measured:
-    """Times the engine at each batch size, on one thread, and chooses the smallest that is worth it."""
-    seconds: dict[int, float] = {}
-    best = 1
+class NothingRuns(Exception):
+    """None of a version's candidates runs on this host."""
+
+
+def measure(candidates: Iterable[Candidate], make: Make, signature: Signature, *, batched: bool) -> list[Times]:
+    """Times every candidate at each batch size and each number of threads; what does not run here is noted."""
+    return [_times(candidate, make, signature, batched=batched) for candidate in candidates]
+
+
+def _times(candidate: Candidate, make: Make, signature: Signature, *, batched: bool) -> Times:
+    try:
+        seconds = {threads: _and_close(make(candidate, threads), signature, batched) for threads in thread_counts()}
+    except Exception as error:  # whatever a runtime raises about a file
+        logger.warning("%s cannot be run on this host", candidate, exc_info=True)
+        return Times(candidate, {}, f"{type(error).__name__}: {error}"[:300])
+    return Times(candidate, seconds)
+
+
+def _and_close(engine: Engine, signature: Signature, batched: bool) -> Seconds:
+    try:
+        return _by_rows(engine, signature, batched)
+    finally:
+        engine.close()
+
+
+def _by_rows(engine: Engine, signature: Signature, batched: bool) -> Seconds:
+    found = {}
     for rows in BATCH_SIZES if batched else BATCH_SIZES[:1]:
         inputs = blanks(signature, rows if batched else None)
-        seconds[rows] = fastest(lambda inputs=inputs: engine.run(inputs))  # type: ignore[misc]
-        if seconds[rows] > LONGEST_BATCH_SECONDS:
-            break
-        if rows / (seconds[rows] + HOP_SECONDS) > WORTH * best / (seconds[best] + HOP_SECONDS):
-            best = rows
-    return Measured(seconds=seconds, best_rows=best, alone={1: seconds[1]})
+        found[rows] = fastest(lambda inputs=inputs: engine.run(inputs))  # type: ignore[misc]
+    return found
 
 
-def with_alone(measured: Measured, times: Mapping[int, float]) -> Measured:
-    """The same with the times of one row by threads; several threads are taken if they are worth it."""
-    alone = measured.alone | dict(times)
+def best_rows(engine: Engine, signature: Signature) -> int:
+    """The best batch of an engine that is chosen already, in rows."""
+    return _best_rows(_by_rows(engine, signature, batched=True))
+
+
+def chosen(table: Iterable[Times]) -> Measured:
+    """The candidate that serves. Raises NothingRuns."""
+    able = [judged(times) for times in table if times.seconds]
+    if not able:
+        raise NothingRuns("; ".join(f"{times.candidate}: {times.error}" for times in table) or "no candidates")
+    best = max(one.rows_per_second for one in able)
+    return min((one for one in able if one.rows_per_second >= AS_GOOD * best), key=lambda one: one.alone_seconds)
+
+
+def judged(times: Times) -> Measured:
+    """The best batch on one thread (the smallest that is worth it), and the threads for a lone row."""
+    seconds = times.seconds[1]
+    alone = {threads: by_rows[1] for threads, by_rows in times.seconds.items()}
     threads = min(alone, key=lambda count: alone[count])
     if alone[threads] > ALONE_WORTH * alone[1]:
         threads = 1
-    return Measured(measured.seconds, measured.best_rows, alone, threads)
+    return Measured(times.candidate, seconds, _best_rows(seconds), alone, threads)
+
+
+def _best_rows(seconds: Seconds) -> int:
+    """The smallest batch that is worth it, and no longer than other tenants may wait for it."""
+    best = 1
+    for rows, took in sorted(seconds.items()):
+        if took > LONGEST_BATCH_SECONDS:
+            break
+        if rows / (took + HOP_SECONDS) > WORTH * best / (seconds[best] + HOP_SECONDS):
+            best = rows
+    return best
+
+
+def thread_counts() -> list[int]:
+    """1, 2, 4 and so on, up to the processors of this host, and their number itself."""
+    processors = os.cpu_count() or 1
+    counts = {processors, *(1 << power for power in range(processors.bit_length()) if 1 << power <= processors)}
+    return sorted(counts)
+
+
+@cache
+def host() -> str:
+    """What the times depend on besides the version: the processors and the runtimes; the same name, the same times."""
+    runtimes = [f"{name} {importlib.metadata.version(name)}" for name in RUNTIMES]
+    return f"{_processor()} × {os.cpu_count()}, {', '.join(runtimes)}, format {FORMAT}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())[:100]
 
 
 def blanks(signature: Signature, rows: int | None) -> Tensors:
@@ -93,11 +203,50 @@ def fastest(step: Callable[[], object]) -> float:
     step()
     found = float("inf")
     until = time.perf_counter() + MEASURE_SECONDS
-    for _ in range(MEASURE_RUNS):
+    for number in range(1, MEASURE_RUNS + 1):
         started = time.perf_counter()
         step()
         ended = time.perf_counter()
         found = min(found, ended - started)
-        if ended > until:
+        if ended > until and number >= FEWEST_RUNS:
             break
     return found
+
+
+def disturbance() -> float:
+    """How many times as long a loop takes as it would alone: 1 on a quiet host, 2 if it gets half of a processor."""
+    begun, used = time.perf_counter(), time.thread_time()
+    while (spent := time.thread_time() - used) < SPIN_SECONDS:
+        pass
+    return (time.perf_counter() - begun) / spent
+
+
+def as_json(table: Iterable[Times]) -> list[dict[str, Any]]:
+    """The table as it is kept and shown, in milliseconds."""
+    return [
+        {
+            "engine": times.candidate.engine,
+            "file": times.candidate.file,
+            "error": times.error,
+            "milliseconds_by_threads_and_batch": {
+                str(threads): {str(rows): round(seconds * 1e3, 4) for rows, seconds in by_rows.items()}
+                for threads, by_rows in times.seconds.items()
+            },
+        }
+        for times in table
+    ]
+
+
+def from_json(table: Iterable[Mapping[str, Any]]) -> list[Times]:
+    """The table that was kept."""
+    return [
+        Times(
+            Candidate(one["engine"], one["file"]),
+            {
+                int(threads): {int(rows): milliseconds / 1e3 for rows, milliseconds in by_rows.items()}
+                for threads, by_rows in one["milliseconds_by_threads_and_batch"].items()
+            },
+            one["error"],
+        )
+        for one in table
+    ]

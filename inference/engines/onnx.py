@@ -14,6 +14,8 @@ class Onnx:
     """An ONNX file without external data. It takes every dtype, strings among them, and dimensions of any size."""
 
     name = "onnx"
+    outside_bytes = 0
+    gone = False
 
     def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()

@@ -2,6 +2,7 @@
 
 from inference.models.batch_predictions import BatchPrediction
 from inference.models.deployments import Deployment, DeploymentLabel, DeploymentTarget
+from inference.models.measurements import EngineMeasurement
 from inference.models.statistics import DeploymentStatistics, StatisticsSource, Width
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "DeploymentLabel",
     "DeploymentStatistics",
     "DeploymentTarget",
+    "EngineMeasurement",
     "StatisticsSource",
     "Width",
 ]

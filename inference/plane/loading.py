@@ -1,14 +1,14 @@
-"""Loading a version: its artifact is checked against its sealed manifest, its engine made, measured and weighed."""
+"""Loading a version: its artifact is checked against its sealed manifest, its engine chosen, made and weighed."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from inference import measurements
+from inference.engines import catalog
 from inference.engines.base import Engine
-from inference.engines.catalog import ENGINES
-from inference.engines.measuring import Measured, blanks, fastest, measure, with_alone
+from inference.engines.measuring import Candidate, Measured, blanks
 from inference.plane.directory import VersionEntry
 from modelhub import artifacts, recipes
 from modelhub.recipes.base import Served
@@ -32,34 +32,47 @@ class Loaded:
 
 
 def load(entry: VersionEntry, *, threads: int) -> Loaded:
-    """Makes a version ready to be run by so many engine threads. Takes as long as its measuring does."""
-    serving = entry.manifest["serving"]
-    path = artifacts.checked_path(
-        tenant_id=entry.tenant_id, manifest=entry.manifest, manifest_seal=entry.manifest_seal, file=serving["file"]
-    )
-    make = ENGINES[serving["engine"]]
-    batched = serving.get("batched", True)
-    engine = make(path=path, signature=entry.signature)
-    measured = measure(engine, entry.signature, batched=batched)
-    engine.close()
-    alone: Engine | None = None
-    processors = os.cpu_count() or 1
-    one = blanks(entry.signature, 1 if batched else None)
-    if processors > 1 and measured.seconds[1] > ALONE_FROM_SECONDS:
-        several = make(path=path, signature=entry.signature, threads=processors)
-        measured = with_alone(measured, {processors: fastest(lambda: several.run(one))})
-        alone = several if measured.alone_threads > 1 else None
+    """Makes a version ready to be run by so many engine threads; its engines are measured where that is new."""
+    batched = entry.manifest["serving"].get("batched", True)
+
+    def make(candidate: Candidate, threads: int) -> Engine:
+        return catalog.ENGINES[candidate.engine](
+            path=_path(entry, candidate), signature=entry.signature, threads=threads
+        )
+
+    measured = measurements.measured(
+        tenant_id=entry.tenant_id, version_id=entry.id, candidates=catalog.candidates(entry.manifest), make=make,
+        signature=entry.signature, batched=batched,
+    )  # fmt: skip
     before = _resident()
-    engine = make(path=path, signature=entry.signature)
-    engine.run(blanks(entry.signature, measured.best_rows if batched else None))
-    grown = _between(_resident() - before, path)
-    served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
-    return Loaded(engine, alone, served, measured, grown * (threads + (alone is not None)))
+    engine = make(measured.candidate, 1)
+    alone = None
+    try:
+        engine.run(blanks(entry.signature, measured.best_rows if batched else None))
+        grown = _between(_resident() - before, _path(entry, measured.candidate))
+        if measured.alone_threads > 1 and measured.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
+            alone = make(measured.candidate, measured.alone_threads)
+            alone.run(blanks(entry.signature, 1 if batched else None))
+        served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
+    except BaseException:
+        engine.close()
+        if alone is not None:
+            alone.close()
+        raise
+    memory_bytes = engine.outside_bytes or grown * (threads + (alone is not None))
+    return Loaded(engine, alone, served, measured, memory_bytes)
 
 
 def size_of(entry: VersionEntry) -> int:
-    """The size in bytes of the file that serves a version: what it takes at least."""
-    return int(entry.manifest["files"][entry.manifest["serving"]["file"]]["size"])
+    """The size in bytes of the smallest file that may serve a version: what it takes at least."""
+    files = entry.manifest["files"]
+    return min(int(files[candidate.file]["size"]) for candidate in catalog.candidates(entry.manifest))
+
+
+def _path(entry: VersionEntry, candidate: Candidate) -> Path:
+    return artifacts.checked_path(
+        tenant_id=entry.tenant_id, manifest=entry.manifest, manifest_seal=entry.manifest_seal, file=candidate.file
+    )
 
 
 def _between(grown: int, path: Path) -> int:

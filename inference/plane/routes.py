@@ -74,5 +74,6 @@ def _find(method: str, path: str) -> Found:
             return Found(route, groups, *(groups.get(name, "") for name in ("name", "version", "label")))
         wanted.add(route.method)
     if wanted:
-        raise MethodNotAllowed(f"{method} is not taken here; expected {' or '.join(sorted(wanted))}.")
+        allowed = tuple(sorted(wanted))
+        raise MethodNotAllowed(f"{method} is not taken here; expected {' or '.join(allowed)}.", allowed=allowed)
     raise NotFound(f"There is nothing at {path}.")

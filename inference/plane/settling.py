@@ -109,8 +109,7 @@ class Settling:
         tally = exchange.tally or self._tally_of_none(exchange)
         if tally is not None:
             tally.refused(status=error.status, total_us=total_us)
-        known = exchange.key if exchange.deployment is not None else None
-        more = [] if known is None else self._rate_headers(known)
+        more = [] if exchange.key is None else self._rate_headers(exchange.key)
         self._deliver(exchange, refused(error, protocol_of(exchange), more), total_us)
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
@@ -194,16 +193,19 @@ class Settling:
         _let_go(batch)
 
     def _rate_headers(self, key: KeyEntry) -> HeaderList:
+        """What is left of each limit, as far as this process knows it already, and what the limits are."""
+        if not key.tenant.rate_policy:
+            return []
         now = time.time()
         parts = ", ".join(
             [
                 f'"{lease.period}";r={lease.remaining + lease.units};t={max(0, int(lease.ends_at - now))}'
                 for lease in self.leases.of(key.tenant)
+                if lease.ends_at  # else nothing is known of it yet
             ]
         )
-        if not parts:
-            return []
-        return [(b"ratelimit", parts.encode()), (b"ratelimit-policy", key.tenant.rate_policy.encode())]
+        policy = (b"ratelimit-policy", key.tenant.rate_policy.encode())
+        return [(b"ratelimit", parts.encode()), policy] if parts else [policy]
 
 
 def protocol_of(exchange: Exchange) -> WireProtocol:

@@ -50,6 +50,8 @@ class LoadedVersion:
         self.used_at = time.monotonic()
         self.batched: bool = entry.manifest["serving"].get("batched", True)
         self._alone = loaded.alone
+        self._to_close = [engine for engine in (loaded.engine, loaded.alone) if engine is not None]
+        self._leaving = False
         self._joining = Joining(
             best_rows=self.measured.best_rows,
             shapes=any(size < 0 for spec in entry.signature.inputs for size in spec.shape[1:]),
@@ -65,6 +67,15 @@ class LoadedVersion:
             batching.run(batch, engine=engine, prepare=prepare, joining=self._joining)
         finally:
             self.queue.ran(batch)
+            if self._leaving:
+                self.leave()
+
+    def leave(self) -> None:
+        """Closes the engines as soon as all that is queued has run; nothing more comes."""
+        self._leaving = True
+        while self._to_close and not self.queue.in_use:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._to_close.pop().close()
 
     def prepare(self, works: list[Work]) -> Tensors:
         """The raw rows of these works as the model's one input tensor, all in one buffer of the thread."""
@@ -112,7 +123,12 @@ class Versions:
     def loaded(self, version_id: str, now: float | None = None) -> LoadedVersion | None:
         """The version if it is in memory; with `now`, in monotonic seconds, it counts as used."""
         found = self._loaded.get(version_id)
-        if found is not None and now is not None:
+        if found is None:
+            return None
+        if found.engine.gone:
+            self.unload(version_id)
+            return None
+        if now is not None:
             found.used_at = now
             self.counters.hits += 1
         return found
@@ -135,7 +151,9 @@ class Versions:
 
     def unload(self, version_id: str) -> None:
         """Lets go of a version; work that is queued for it is still done."""
-        if self._loaded.pop(version_id, None) is not None:
+        found = self._loaded.pop(version_id, None)
+        if found is not None:
+            found.leave()
             self._loader.submit(_give_back_memory)
 
     def keep_only(self, entries: Iterable[VersionEntry], *, until_loaded: Mapping[str, str]) -> None:
@@ -162,6 +180,8 @@ class Versions:
         if self._preloading is not None:
             self._preloading.cancel()
         self._loader.shutdown(cancel_futures=True)
+        for version in self._loaded.values():
+            version.leave()
 
     async def _preload_all(self) -> None:
         try:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,7 +41,7 @@ class Native:
         if request.content_type == "application/json":
             call = tensorflow_serving.PROTOCOL.parse(request, version)
             if served is None:
-                return call
+                return call._replace(render=_renderer_of_tensors(request, version, call))
             render = self._renderer(request, version, served, many=True)
             return Call(rows=call.rows, inputs=call.inputs, raw=call.raw, render=render)
         expected = (*((*served.content_types, "multipart/form-data") if served is not None else ()), "application/json")
@@ -62,23 +62,37 @@ class Native:
         many: bool,
         names: Sequence[str] = (),
     ) -> Any:
-        entry = version.entry
-
         def render(outputs: Tensors) -> Reply:
             rows = len(next(iter(outputs.values())))
             answers = [served.answer({name: tensor[i] for name, tensor in outputs.items()}) for i in range(rows)]
             if names:
                 answers = [{"file": name} | answer for name, answer in zip(names, answers, strict=True)]
-            about = {
-                "request_id": request.id,
-                "deployment": request.deployment,
-                "model": entry.model,
-                "version": entry.number,
-                "usage": {"predictions": rows, "input_bytes": len(request.body)},
-            }
+            about = _about(request, version, rows)
             return Reply(orjson.dumps(({"predictions": answers} if many else answers[0]) | about, default=_plain))
 
         return render
+
+
+def _renderer_of_tensors(request: PredictRequest, version: LoadedVersion, call: Call) -> Callable[[Tensors], Reply]:
+    """For a model that has no language of its own: its tensors, and then what every answer says."""
+
+    def render(outputs: Tensors) -> Reply:
+        tensors = call.render(outputs)
+        about = orjson.dumps(_about(request, version, call.rows))
+        return tensors._replace(body=tensors.body[:-1] + b"," + about[1:])
+
+    return render
+
+
+def _about(request: PredictRequest, version: LoadedVersion, rows: int) -> dict[str, Any]:
+    """What every answer says, whatever the model."""
+    return {
+        "request_id": request.id,
+        "deployment": request.deployment,
+        "model": version.entry.model,
+        "version": version.entry.number,
+        "usage": {"predictions": rows, "input_bytes": len(request.body)},
+    }
 
 
 def _files(request: PredictRequest, served: Served) -> list[tuple[str, bytes]]:

@@ -27,6 +27,7 @@ from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
+BOTH = r"/v1/models/[^/:]+/(?:versions/[^/:]+/labels|labels/[^/:]+/versions)/[^/:]+(?::[a-z]+|/metadata)?/?"
 SIGNATURE = "serving_default"
 DTYPES = {
     "float32": "DT_FLOAT",
@@ -104,7 +105,10 @@ def status(asked: Asked) -> Answer:
         asked.versions.preload(main)
     # KServe's clients read `name` and `ready` of the same answer.
     document = {"name": deployment.name, "ready": ready, "model_version_status": about}
-    return json_answer(document, 200 if ready else 503)
+    answer = json_answer(document, 200 if ready else 503)
+    if not ready:
+        answer.headers.append((b"retry-after", b"1"))
+    return answer
 
 
 def alive(asked: Asked) -> Answer:
@@ -267,6 +271,10 @@ def _method_unknown(asked: Asked) -> Answer:
     raise NotFound(f"The method {asked.match['method']!r} is not served here: predict, classify or regress.")
 
 
+def _version_and_label(asked: Asked) -> Answer:
+    raise Invalid(f"Malformed request: {asked.request.path} names a version and a label; expected one of them.")
+
+
 PROTOCOL = TensorFlowServing()
 ROUTES = (
     *(
@@ -283,4 +291,5 @@ ROUTES = (
         PROTOCOL,
         view=_method_unknown,
     ),
+    *(Route(re.compile(BOTH, re.IGNORECASE), method, PROTOCOL, view=_version_and_label) for method in ("GET", "POST")),
 )

@@ -58,8 +58,11 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     report.progress("converting", 0, 1)
     files = _written(model, interface=interface, folder=folder, report=report)
     report.progress("checking", 0, len(validation))
-    conversion = _compared(folder, validation, recipe=recipe, reference=scores, threshold=threshold)
-    return {"labels": task.labels, "metrics": metrics, "files": files, "conversion": conversion}
+    from modelhub.trainer import gate
+
+    conversion = _compared(folder, files, validation, recipe=recipe, reference=scores, threshold=threshold)
+    serving = gate.serving(conversion["passed"])
+    return {"labels": task.labels, "metrics": metrics, "files": files, "serving": serving, "conversion": conversion}
 
 
 SPLITS = ("train", "validation")
@@ -80,7 +83,7 @@ def _split(task: Task, name: str, *, recipe: Recipe, folder: Path, report: Repor
 
 
 def _written(model: Any, *, interface: Interface, folder: Path, report: Reporter) -> list[str]:
-    """Writes the Keras file, without the optimizer's state, and the LiteRT files; gives their names."""
+    """Writes the Keras file, without the optimizer's state, and the files for serving; gives their names."""
     from modelhub.trainer import convert
 
     model.save(folder / convert.KERAS)
@@ -95,6 +98,7 @@ def _written(model: Any, *, interface: Interface, folder: Path, report: Reporter
         )
         for file in (convert.FP32, convert.INT8)
     ]
+    onnx = _onnx_written(model, interface=interface, path=folder / convert.ONNX, report=report)
     for converter in converters:
         _, complaints = converter.communicate()
         if converter.returncode:
@@ -104,11 +108,27 @@ def _written(model: Any, *, interface: Interface, folder: Path, report: Reporter
                 f"The trained model could not be converted for serving (status {converter.returncode}). "
                 "The fault is on our side; please tell us the job's id."
             )
-    return [convert.KERAS, convert.FP32, convert.INT8]
+    return [convert.KERAS, convert.FP32, convert.INT8, *onnx]
 
 
-def _compared(folder: Path, validation: "Split", *, recipe: Recipe, reference: Any, threshold: float) -> dict[str, Any]:
-    """What the gate measured, and which file it lets through."""
+def _onnx_written(model: Any, *, interface: Interface, path: Path, report: Reporter) -> list[str]:
+    """Writes the ONNX file, if the model has a form in it; else it is served by the others."""
+    from modelhub.trainer import convert
+
+    (given,), (answered,) = interface.signature.inputs, interface.signature.outputs
+    try:
+        convert.onnx_file(model, given.name, answered.name, path)
+    except Exception as error:  # whatever a converter raises about a layer that it does not know
+        report.log(f"No ONNX file: {type(error).__name__}: {error}"[:500])
+        path.unlink(missing_ok=True)
+        return []
+    return [path.name]
+
+
+def _compared(
+    folder: Path, files: list[str], validation: "Split", *, recipe: Recipe, reference: Any, threshold: float
+) -> dict[str, Any]:
+    """What the gate measured, and which files it lets through."""
     from modelhub.trainer import convert, gate
 
     measured = {
@@ -118,9 +138,11 @@ def _compared(folder: Path, validation: "Split", *, recipe: Recipe, reference: A
             truths=validation.labels,
             threshold=threshold,
         )
-        for name in (convert.FP32, convert.INT8)
+        for name in files
+        if name in convert.ENGINES
     }
-    return {"rows": len(validation), "served": gate.decide(measured), "files": measured}
+    passed = gate.passing(measured)
+    return {"rows": len(validation), "served": passed[0], "passed": passed, "files": measured}
 
 
 def _in_words(error: Exception) -> str:

@@ -1,16 +1,17 @@
 """Which of the converted files may be served: each must answer as the trained model does."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from modelhub.recipes.base import Recipe
-from modelhub.trainer.convert import FP32, INT8
+from modelhub.trainer.convert import ENGINES, FP32, INT8, ONNX
 from modelhub.trainer.pixels import Split
 from modelhub.trainer.task import Failure
 
@@ -20,15 +21,26 @@ MIN_AGREEMENT = 0.98
 BATCH = 8
 
 
+Rows = NDArray[np.float32]
+
+
 def scored(file: Path, split: Split, *, recipe: Recipe) -> NDArray[np.float32]:
-    """The scores that a LiteRT file gives to the rows of a split."""
+    """The scores that a converted file gives to the rows of a split."""
+    run = _onnx(file) if file.name == ONNX else _litert(file)
+    found = [np.ravel(run(split.rows[start : start + BATCH] * recipe.scale)) for start in range(0, len(split), BATCH)]
+    return np.concatenate(found)
+
+
+def _litert(file: Path) -> Callable[[Rows], Rows]:
     run = Interpreter(model_path=str(file)).get_signature_runner()
     (name,), (answer,) = run.get_input_details(), run.get_output_details()
-    found = [
-        np.ravel(run(**{name: split.rows[start : start + BATCH] * recipe.scale})[answer])
-        for start in range(0, len(split), BATCH)
-    ]
-    return np.concatenate(found)
+    return lambda rows: run(**{name: rows})[answer]
+
+
+def _onnx(file: Path) -> Callable[[Rows], Rows]:
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda rows: session.run(None, {given.name: rows})[0]
 
 
 def compared(
@@ -44,8 +56,8 @@ def compared(
     }
 
 
-def decide(measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """The file to serve: int8 if it passes, else fp32. Raises Failure if fp32 is not the model that was trained."""
+def passing(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The files that may serve, the smallest first. Raises Failure if fp32 is not the model that was trained."""
     exact = measured[FP32]["max_difference"]
     if not exact <= MAX_FP32_DIFFERENCE or math.isnan(exact):
         raise Failure(
@@ -53,5 +65,14 @@ def decide(measured: Mapping[str, Mapping[str, Any]]) -> str:
             f"at most {MAX_FP32_DIFFERENCE:g} is allowed. The fault is on our side; please tell us the job's id."
         )
     small = measured[INT8]
-    passes = small["accuracy_drop"] <= MAX_ACCURACY_DROP and small["agreement"] >= MIN_AGREEMENT
-    return INT8 if passes else FP32
+    found = [INT8] if small["accuracy_drop"] <= MAX_ACCURACY_DROP and small["agreement"] >= MIN_AGREEMENT else []
+    found.append(FP32)
+    if ONNX in measured and measured[ONNX]["max_difference"] <= MAX_FP32_DIFFERENCE:
+        found.append(ONNX)
+    return found
+
+
+def serving(passed: list[str]) -> dict[str, Any]:
+    """What a manifest says of serving: the first is the default, and each host chooses among all by measuring."""
+    candidates = [{"engine": ENGINES[file], "file": file} for file in passed]
+    return {**candidates[0], "candidates": candidates}

@@ -237,7 +237,7 @@ class _Run:
                 model_name=job.model_name,
                 recipe=recipe.name,
                 files={name: self._folder / name for name in result["files"]},
-                serving={"engine": "litert", "file": result["conversion"]["served"]},
+                serving=result["serving"],
                 signature=interface.signature,
                 preprocessing=interface.preprocessing,
                 labels=interface.labels,

@@ -38,6 +38,8 @@ def headers(refusal: Refusal) -> dict[str, str]:
         found["Retry-After"] = str(max(1, math.ceil(refusal.retry_after)))
     if refusal.status == 401:
         found["WWW-Authenticate"] = 'Bearer realm="api"'
+    if isinstance(refusal, errors.MethodNotAllowed) and refusal.allowed:
+        found["Allow"] = ", ".join(refusal.allowed)
     return found
 
 

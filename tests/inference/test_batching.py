@@ -18,6 +18,8 @@ class Doubling:
     """A fake engine that doubles its rows and remembers how many came at once."""
 
     name = "doubling"
+    outside_bytes = 0
+    gone = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -122,6 +124,8 @@ def test_one_bad_row_fails_alone() -> None:
 def test_an_engine_that_fails_fails_its_batch_and_no_more() -> None:
     class Broken:
         name = "broken"
+        outside_bytes = 0
+        gone = False
 
         def run(self, inputs: Tensors) -> dict[str, Tensor]:
             raise ValueError("broken")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tritonclient.http.auth import BasicAuth
 
-from inference.protocols.open_inference.tensor_bytes import DATATYPES
+from inference.tensor_bytes import DATATYPES
 from modelhub.signatures import BYTES
 from tests.inference.conftest import PlaneSite
 from tests.inference.test_open_inference import given as as_input

@@ -13,7 +13,7 @@ import tritonclient.http.aio as triton_aio
 from tritonclient.http.auth import BasicAuth
 from tritonclient.utils import InferenceServerException
 
-from inference.protocols.open_inference.tensor_bytes import DATATYPES
+from inference.tensor_bytes import DATATYPES
 from tests.inference.conftest import PlaneSite
 from tests.inference.test_plane import picture
 

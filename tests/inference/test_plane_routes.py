@@ -38,6 +38,8 @@ TABLE = (
     Row("POST", "/v1/models/{name}:classify", body={"examples": [{"x": [1, 2, 3, 4]}]}),
     Row("POST", "/v1/models/{name}:regress", status=400, body={"examples": [{"x": [1, 2, 3, 4]}]}),
     Row("POST", "/v1/models/{name}:explain", status=404, body={}),
+    Row("POST", "/v1/models/some/versions/1/labels/any:predict", status=400, body=ROWS),
+    Row("GET", "/v1/models/some/versions/1/labels/any", status=400),
     Row("GET", "/", public=True),
     Row("GET", "/v1/models"),
     Row("GET", "/v1/models/{name}"),

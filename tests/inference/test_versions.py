@@ -9,7 +9,7 @@ import pytest
 
 from inference.batching import HostRows, Reply, Work
 from inference.engines.base import Tensor, Tensors
-from inference.engines.measuring import Measured
+from inference.engines.measuring import Candidate, Measured
 from inference.plane import loading
 from inference.plane.directory import VersionEntry
 from inference.plane.loading import Loaded
@@ -24,6 +24,8 @@ class Idle:
     """A fake engine that nobody runs here."""
 
     name = "idle"
+    outside_bytes = 0
+    gone = False
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         raise AssertionError
@@ -46,7 +48,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(version.id)
         if version.manifest["files"]["f"]["size"] == 13:
             raise ValueError("broken")
-        measured = Measured(seconds={1: 0.001}, best_rows=1, alone={1: 0.001})
+        measured = Measured(Candidate("idle", "f"), seconds={1: 0.001}, best_rows=1, alone={1: 0.001})
         return Loaded(
             Idle(), None, None, measured, version.manifest["files"]["f"].get("held", loading.size_of(version))
         )

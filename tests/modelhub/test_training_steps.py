@@ -216,13 +216,24 @@ def test_each_picture_is_seen_once_an_epoch_in_another_order() -> None:
     ],
 )
 def test_the_small_file_is_served_only_if_it_is_as_good(int8: dict[str, float], served: str) -> None:
-    assert gate.decide({convert.FP32: {"max_difference": 1e-6}, convert.INT8: int8}) == served
+    passed = gate.passing({convert.FP32: {"max_difference": 1e-6}, convert.INT8: int8})
+    assert gate.serving(passed)["file"] == served
+    assert (convert.INT8 in passed) == (served == convert.INT8)
+
+
+@pytest.mark.parametrize(("difference", "passes"), [(1e-3, True), (1.1e-3, False), (float("nan"), False)])
+def test_an_onnx_file_is_a_candidate_only_if_it_is_the_same_model(difference: float, passes: bool) -> None:
+    int8 = {"accuracy_drop": 0.0, "agreement": 1.0}
+    same, other = {"max_difference": 1e-6}, {"max_difference": difference}
+    serving = gate.serving(gate.passing({convert.FP32: same, convert.INT8: int8, convert.ONNX: other}))
+    expected = [("litert", convert.INT8), ("litert", convert.FP32)] + [("onnx", convert.ONNX)] * passes
+    assert [(one["engine"], one["file"]) for one in serving["candidates"]] == expected
 
 
 @pytest.mark.parametrize("difference", [1.1e-3, float("nan")])
 def test_a_conversion_that_is_another_model_fails_the_job(difference: float) -> None:
     with pytest.raises(Failure, match="does not agree with the trained model"):
-        gate.decide({convert.FP32: {"max_difference": difference}})
+        gate.passing({convert.FP32: {"max_difference": difference}})
 
 
 def test_a_reporter_writes_whole_lines(tmp_path: Path) -> None:

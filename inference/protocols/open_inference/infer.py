@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from inference import tensor_bytes
 from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import Call, PredictRequest, as_array, as_numbers, as_texts, check_shape, parse_json
-from inference.protocols.open_inference import tensor_bytes
 from modelhub.signatures import BYTES, TensorSpec
 from tenants.errors import Invalid, Refusal
 
@@ -280,7 +280,7 @@ def _compressed(reply: Reply, headers: Mapping[bytes, bytes]) -> Reply:
     accepted = headers.get(b"accept-encoding")
     if not accepted:
         return reply
-    names = {one.split(b";")[0].strip() for one in accepted.lower().split(b",") if b"q=0" not in one.replace(b" ", b"")}
+    names = _encodings(accepted)
     if b"gzip" in names:
         body, encoding = gzip.compress(reply.body, 1), b"gzip"
     elif b"deflate" in names:
@@ -288,6 +288,12 @@ def _compressed(reply: Reply, headers: Mapping[bytes, bytes]) -> Reply:
     else:
         return reply
     return Reply(body, reply.content_type, (*reply.headers, (b"content-encoding", encoding)))
+
+
+def _encodings(accepted: bytes) -> set[bytes]:
+    """What an Accept-Encoding header asks for; a weight of 0 forbids."""
+    each = [one.partition(b";q=") for one in accepted.lower().replace(b" ", b"").split(b",")]
+    return {name for name, weighed, weight in each if not weighed or weight.strip(b"0.")}
 
 
 def _text(described: Mapping[str, Any], key: str, where: str) -> str:

@@ -9,7 +9,7 @@ from inference.plane.exchange import Answer, Waiting
 from inference.plane.statistics import Tally
 from inference.protocols.base import Asked, Route, json_answer
 from inference.protocols.open_inference.infer import PROTOCOL
-from inference.protocols.open_inference.tensor_bytes import DATATYPES
+from inference.tensor_bytes import DATATYPES
 from modelhub.signatures import TensorSpec
 from tenants.errors import Invalid, NotImplementedHere, Unavailable
 

@@ -10,7 +10,7 @@ from tenants.row_security import protect
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inference", "0004_batch_predictions"),
+        ("inference", "0005_engine_measurements"),
         ("tenants", "0004_batch_predictions"),
     ]
 

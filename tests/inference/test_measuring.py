@@ -1,0 +1,153 @@
+"""Which engine serves: what follows from times; a version's candidates are measured once for a kind of host."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import models
+from inference.engines import measuring
+from inference.engines.measuring import BATCH_SIZES, Candidate, NothingRuns, Times
+from tests.inference.conftest import PlaneSite
+from tests.publishing import CNN, TINY, publish
+
+MS = 1e-3
+SECONDS = st.floats(1e-6, 1.0)
+TABLES = st.lists(
+    st.dictionaries(st.sampled_from([1, 2, 4]), st.fixed_dictionaries(dict.fromkeys(BATCH_SIZES, SECONDS)), min_size=1)
+    .filter(lambda by_threads: 1 in by_threads)
+    .map(lambda by_threads: Times(Candidate("e", str(sorted(by_threads[1].values()))), by_threads)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def times(name: str, *, one: float, four: float, lone_by_two: float = 1.0) -> Times:
+    """A candidate's times in milliseconds: of 1 and 4 rows on one thread, and of 1 row on two."""
+    return Times(Candidate("e", name), {1: {1: one * MS, 4: four * MS}, 2: {1: lone_by_two * MS, 4: four * MS}})
+
+
+@given(TABLES)
+def test_the_winner_has_nearly_the_most_rows_a_second(table: list[Times]) -> None:
+    found = measuring.chosen(table)
+    best = max(measuring.judged(one).rows_per_second for one in table)
+    assert found.rows_per_second >= measuring.AS_GOOD * best
+    assert found.best_rows in BATCH_SIZES
+    assert found.best_rows == 1 or found.seconds[found.best_rows] <= measuring.LONGEST_BATCH_SECONDS
+
+
+@given(TABLES)
+def test_a_table_is_kept_as_it_was_measured(table: list[Times]) -> None:
+    kept = measuring.from_json(measuring.as_json(table))
+    assert [one.candidate for one in kept] == [one.candidate for one in table]
+    for one, other in zip(kept, table, strict=True):
+        for threads, seconds in other.seconds.items():
+            assert one.seconds[threads] == pytest.approx(seconds, abs=1e-7)
+
+
+def test_the_faster_candidate_serves_with_its_best_batch() -> None:
+    found = measuring.chosen([times("slow", one=2, four=6), times("fast", one=1, four=2)])
+    assert (found.candidate.file, found.best_rows, found.alone_threads) == ("fast", 4, 1)
+
+
+def test_of_two_that_are_as_good_the_one_that_answers_a_lone_row_sooner_serves() -> None:
+    table = [times("first", one=2, four=2, lone_by_two=2), times("second", one=2, four=2.05, lone_by_two=0.5)]
+    found = measuring.chosen(table)
+    assert (found.candidate.file, found.alone_threads, found.alone_seconds) == ("second", 2, 0.5 * MS)
+
+
+def test_what_does_not_run_here_is_left_out_and_named() -> None:
+    broken = Times(Candidate("e", "broken"), {}, "ValueError: no such operation")
+    assert measuring.chosen([broken, times("runs", one=1, four=2)]).candidate.file == "runs"
+    with pytest.raises(NothingRuns, match="broken: ValueError: no such operation"):
+        measuring.chosen([broken])
+
+
+@pytest.fixture(scope="module")
+def cnn_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return models.made(tmp_path_factory.mktemp("cnn"), "cnn.int8.tflite", "cnn.fp32.tflite", "cnn.onnx")
+
+
+LOADED = """
+import json
+from inference.models import EngineMeasurement
+from tenants import scoping
+with scoping.operator():
+    rows = EngineMeasurement.across_tenants.filter(version__model__name="chosen")
+    print(json.dumps([str(row.measured_at) for row in rows]))
+"""
+
+
+@pytest.fixture(scope="module")
+def chosen(plane: PlaneSite, cnn_files: dict[str, Path]) -> PlaneSite:
+    """The plane with `chosen`, a version with three candidates and a fourth that runs nowhere."""
+    broken = cnn_files["cnn.onnx"].with_name("broken.onnx")
+    broken.write_bytes(b"no model")
+    candidates = [
+        {"engine": "litert" if path.suffix == ".tflite" else "onnx", "file": path.name}
+        for path in (*cnn_files.values(), broken)
+    ]
+    publish(
+        plane.site, tenant="acme", model="chosen", path=cnn_files["cnn.int8.tflite"], deployment="chosen",
+        more_files=[*cnn_files.values(), broken], **CNN | {"serving": {"candidates": candidates}},
+    )  # fmt: skip
+    with plane.client() as client:
+        assert client.post("/v1/models/chosen:predict", json={"instances": []}).status_code == 200
+    return plane
+
+
+def test_the_candidates_of_a_version_are_measured_and_shown(chosen: PlaneSite) -> None:
+    with chosen.client() as client:
+        (found,) = client.get("/api/v1/models/chosen/versions/1/measurements").json()["results"]
+    by_file = {one["file"]: one for one in found["table"]}
+    assert by_file.keys() == {"cnn.int8.tflite", "cnn.fp32.tflite", "cnn.onnx", "broken.onnx"}
+    assert by_file["broken.onnx"]["error"]
+    for name in by_file.keys() - {"broken.onnx"}:
+        by_threads = by_file[name]["milliseconds_by_threads_and_batch"]
+        assert by_threads.keys() == {str(count) for count in measuring.thread_counts()}
+        assert all(by_rows.keys() == {str(rows) for rows in BATCH_SIZES} for by_rows in by_threads.values())
+    best = measuring.chosen(measuring.from_json(found["table"]))
+    assert (found["engine"], found["file"]) == (best.candidate.engine, best.candidate.file)
+    assert found["best_batch"] == best.best_rows
+    with chosen.client(chosen.globex_key) as client:
+        assert client.get("/api/v1/models/chosen/versions/1/measurements").status_code == 404
+
+
+def test_what_was_measured_once_is_not_measured_again(chosen: PlaneSite) -> None:
+    before = chosen.site.python(LOADED)
+    with chosen.client() as client:
+        assert client.post("/v2/repository/models/chosen/unload").status_code == 200
+        assert client.post("/v1/models/chosen:predict", json={"instances": []}).status_code == 200
+    assert chosen.site.python(LOADED) == before
+    assert len(before) == 1
+
+
+BUSY = """
+from datetime import timedelta
+from inference.models import EngineMeasurement
+from tenants import scoping
+with scoping.operator():
+    for row in EngineMeasurement.across_tenants.filter(version__model__name="chosen"):
+        row.disturbance, row.measured_at = {disturbance}, row.measured_at - timedelta(hours=1)
+        row.save()
+print(1)
+"""
+
+
+@pytest.mark.parametrize(("disturbance", "again"), [(1.0, False), (2.0, True)])
+def test_what_was_measured_on_a_busy_host_is_measured_again(chosen: PlaneSite, disturbance: float, again: bool) -> None:
+    chosen.site.python(BUSY.format(disturbance=disturbance))
+    before = chosen.site.python(LOADED)
+    with chosen.client() as client:
+        assert client.post("/v2/repository/models/chosen/unload").status_code == 200
+        assert client.post("/v1/models/chosen:predict", json={"instances": []}).status_code == 200
+    assert (chosen.site.python(LOADED) != before) == again
+
+
+def test_a_version_without_candidates_is_measured_as_it_is(plane: PlaneSite) -> None:
+    publish(plane.site, tenant="acme", model="lone", path=plane.files["tiny.tflite"], deployment="lone", **TINY)
+    with plane.client() as client:
+        assert client.post("/v1/models/lone:predict", json={"instances": [[0, 0, 0, 0]]}).status_code == 200
+        (found,) = client.get("/api/v1/models/lone/versions/1/measurements").json()["results"]
+    assert [(one["engine"], one["file"]) for one in found["table"]] == [("litert", "tiny.tflite")]
