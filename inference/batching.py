@@ -66,12 +66,39 @@ class Work:
 
 
 class HostRows:
-    """The rows queued on the whole host, bounded; its lock guards the queues that it counts."""
+    """The rows queued on the whole host, bounded, with each tenant's part; its lock guards the queues that it counts.
+
+    As many rows may wait for one tenant as the host has room left: one alone fills half of it, each of n that press a
+    part of n + 1. So whoever comes finds room, however many deployments another tenant has. (Dynamic thresholds:
+    Choudhury and Hahne, 1998, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches".)
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.queued = 0
         self.lock = threading.Lock()
+        self._of_tenant: dict[str, int] = {}
+
+    def check(self, tenant_id: str, rows: int) -> None:
+        """Refuses rows of a tenant that has its part already, and anybody's when the host is full."""
+        own, left = self._of_tenant.get(tenant_id, 0), self.limit - self.queued - rows
+        if left >= (own + rows if own else 0):
+            return
+        if own and own + rows > self.limit // (len(self._of_tenant) + 1):
+            raise OverQuota(f"{own} rows are queued for your deployments, your part of this host.", retry_after=1)
+        raise Unavailable("The queues of this host are full.", retry_after=1)
+
+    def add(self, tenant_id: str, rows: int) -> None:
+        """Counts rows that are queued; the lock is held."""
+        self._of_tenant[tenant_id] = self._of_tenant.get(tenant_id, 0) + rows
+        self.queued += rows
+
+    def remove(self, tenant_id: str, rows: int) -> None:
+        """Counts rows that wait no longer; the lock is held."""
+        left = self._of_tenant.pop(tenant_id, 0) - rows
+        if left:
+            self._of_tenant[tenant_id] = left
+        self.queued -= rows
 
 
 @dataclass(slots=True)
@@ -81,26 +108,30 @@ class Queue:
     best_rows: int
     limit: int
     host: HostRows
+    tenant_id: str
     rows: int = 0
     running: int = 0
     _waiting: deque[Work] = field(default_factory=deque)
 
     def put(self, work: Work) -> None:
-        """Adds work at the end, or refuses it: the version's queue is full, or the host is."""
+        """Adds work at the end, or refuses it: the queue is full, its tenant's part of the host, or the host."""
         with self.host.lock:
-            if self.rows and self.rows + work.rows > self.limit:
-                raise OverQuota(
-                    f"{self.rows} rows are queued for this deployment; its queue takes {self.limit}.", retry_after=1
-                )
-            if self.host.queued and self.host.queued + work.rows > self.host.limit:
-                raise Unavailable(f"{self.host.queued} rows are queued on this host.", retry_after=1)
+            self.check(work.rows)
             work.queued = True
             if work.priority:
                 self._put_before_lesser(work)
             else:
                 self._waiting.append(work)
             self.rows += work.rows
-            self.host.queued += work.rows
+            self.host.add(self.tenant_id, work.rows)
+
+    def check(self, rows: int) -> None:
+        """Refuses so many rows if there is no room for them; without the lock it is a guess that spares work."""
+        if self.rows and self.rows + rows > self.limit:
+            raise OverQuota(
+                f"{self.rows} rows are queued for this deployment; its queue takes {self.limit}.", retry_after=1
+            )
+        self.host.check(self.tenant_id, rows)
 
     def take(self, now: float) -> list[Work]:
         """The next batch: whole requests in their order, up to the best size, at least one if there is any.
@@ -115,7 +146,7 @@ class Queue:
                 if work.abandoned:
                     continue
                 self.rows -= work.rows
-                self.host.queued -= work.rows
+                self.host.remove(self.tenant_id, work.rows)
                 work.taken, work.taken_at = True, now
                 if work.deadline < now:
                     work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
@@ -146,7 +177,7 @@ class Queue:
             if not work.taken and work.queued:
                 work.taken, work.abandoned = True, True
                 self.rows -= work.rows
-                self.host.queued -= work.rows
+                self.host.remove(self.tenant_id, work.rows)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)

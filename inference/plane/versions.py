@@ -204,7 +204,9 @@ class Versions:
             raise Unavailable(why, retry_after=RETRY_SECONDS) from error
         finally:
             del self._loading[entry.id]
-        queue = Queue(best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host)
+        queue = Queue(
+            best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id
+        )
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self._failed.pop(entry.id, None)
         self._let_go_unwanted(but=entry.id)

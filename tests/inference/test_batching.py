@@ -37,8 +37,8 @@ def work(*values: float, deadline: float | None = None) -> Work:
     return Work(rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs)
 
 
-def queue(best: int = 4, limit: int = 100, host: int = 1000) -> Queue:
-    return Queue(best_rows=best, limit=limit, host=HostRows(host))
+def queue(best: int = 4, limit: int = 100, host: HostRows | None = None, tenant_id: str = "acme") -> Queue:
+    return Queue(best_rows=best, limit=limit, host=host or HostRows(1000), tenant_id=tenant_id)
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9), max_size=20), st.integers(1, 8))
@@ -68,11 +68,69 @@ def test_a_full_queue_refuses_its_tenant_and_a_full_host_everyone() -> None:
     lane.put(work(1, 2))
     with pytest.raises(OverQuota):
         lane.put(work(3))
-    crowded = queue(host=2)
-    crowded.put(work(1, 2))
+    host = HostRows(4)
+    for tenant_id, rows in (("acme", 2), ("globex", 1), ("initech", 1)):
+        queue(host=host, tenant_id=tenant_id).put(work(*range(rows)))
     with pytest.raises(Unavailable) as refused:
-        crowded.put(work(3))
+        queue(host=host, tenant_id="umbrella").put(work(3))
     assert refused.value.retry_after
+
+
+def test_a_tenant_with_many_deployments_has_one_part_of_the_host() -> None:
+    host = HostRows(12)
+    lanes = [queue(limit=4, host=host, tenant_id="flood") for _ in range(5)]
+    for lane in (*lanes, *lanes)[:6]:
+        lane.put(work(1))
+    for lane in lanes:
+        with pytest.raises(OverQuota) as refused:
+            lane.put(work(1))
+        assert refused.value.retry_after
+    other = queue(host=host, tenant_id="quiet")
+    for _ in range(3):
+        other.put(work(1))
+    assert lanes[0].take(0)  # as another has come, its part is smaller: what it gives back is for others first
+    with pytest.raises(OverQuota):
+        lanes[0].put(work(1))
+
+
+def test_who_has_less_than_an_even_part_is_told_that_the_host_is_full() -> None:
+    host = HostRows(16)
+    for tenant_id, rows in (("first", 8), ("second", 4), ("third", 2), ("fourth", 1)):
+        queue(host=host, tenant_id=tenant_id).put(work(*range(rows)))
+    with pytest.raises(Unavailable):
+        queue(host=host, tenant_id="fourth").put(work(1))
+    for tenant_id in ("first", "second"):
+        with pytest.raises(OverQuota):
+            queue(host=host, tenant_id=tenant_id).put(work(1))
+
+
+@given(
+    st.integers(2, 60),
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3), st.integers(0, 30), st.booleans()), max_size=60),
+)
+def test_no_tenant_holds_more_than_the_host_had_room_for(limit: int, steps: list[tuple[str, int, int, bool]]) -> None:
+    host = HostRows(limit)
+    lanes = {(tenant, at): queue(1, 1000, host, tenant) for tenant in "abcd" for at in range(4)}
+    waiting = dict.fromkeys("abcd", 0)
+    for tenant, at, rows, take in steps:
+        lane, asked = lanes[tenant, at], min(rows, limit // 2)
+        if take:
+            waiting[tenant] -= sum(one.rows for one in lane.take(0))
+            continue
+        room, refusal = limit - sum(waiting.values()), None
+        try:
+            lane.put(work(*range(asked)))
+        except (OverQuota, Unavailable) as error:
+            refusal = error
+        own = waiting[tenant]
+        assert (refusal is None) == (asked <= room if not own else own + asked <= room - asked)
+        if refusal is None:
+            waiting[tenant] += asked
+        else:
+            even = limit // (sum(held > 0 for held in waiting.values()) + 1)
+            assert isinstance(refusal, OverQuota) == (own > 0 and own + asked > even)
+        assert host.queued == sum(waiting.values()) <= limit
+        assert sum(held > 0 for held in waiting.values()) != 1 or host.queued <= limit // 2
 
 
 def test_work_whose_caller_left_is_dropped_before_it_runs() -> None:

@@ -15,7 +15,7 @@ class Lane:
 
     tenant_id: str
     seconds: float = 0.001
-    queue: Queue = field(default_factory=lambda: Queue(best_rows=1, limit=1, host=HostRows(1)))
+    queue: Queue = field(default_factory=lambda: Queue(best_rows=1, limit=1, host=HostRows(1), tenant_id="t"))
 
     def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
 
