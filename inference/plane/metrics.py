@@ -31,8 +31,8 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 COUNTERS = {
     "rows": "Rows answered by a model.",
     "version_hits": "Requests whose version was in memory.",
+    "version_waits": "Requests that waited for their version to be loaded.",
     "version_loads": "Versions loaded.",
-    "version_load_seconds": "Seconds spent loading versions.",
     "version_load_failures": "Versions that could not be loaded.",
     "version_evictions": "Versions that left memory for others.",
 }
@@ -49,6 +49,7 @@ HISTOGRAMS = {
     "queue_seconds": ("From the queue's end to its head.", SECONDS),
     "compute_seconds": ("Of a batch: preparing its rows, running and writing the answers.", SECONDS),
     "batch_rows": ("Rows in a batch.", ROWS),
+    "version_load_seconds": ("Loading a version, from the request for it.", SECONDS),
 }
 
 
@@ -82,8 +83,8 @@ def reading(plane: "Plane") -> dict[str, Any]:
         "statuses": {str(family): count for family, count in totals.statuses.items()},
         "rows": totals.rows,
         "version_hits": counters.hits,
+        "version_waits": counters.waits,
         "version_loads": counters.loads,
-        "version_load_seconds": counters.load_seconds,
         "version_load_failures": counters.failures,
         "version_evictions": counters.evictions,
         "queued_rows": plane.host_rows.queued,
@@ -96,6 +97,7 @@ def reading(plane: "Plane") -> dict[str, Any]:
         "queue_seconds": _steps(totals.queue_us, SECONDS, 1e-6),
         "compute_seconds": _steps(totals.compute_us, SECONDS, 1e-6),
         "batch_rows": _steps(totals.batch_rows, ROWS, 1),
+        "version_load_seconds": _steps(counters.load_us, SECONDS, 1e-6),
     }
 
 

@@ -73,6 +73,7 @@ class Predictions:
         if spent is None:
             raise Waiting(self.leases.fill(key.tenant, call.rows))
         exchange.spent = spent
+        self.versions.counters.asked(cold=exchange.cold)
         if (deployment.cache_seconds or target.shadow) and self._answered_from_cache(exchange, deployment, version):
             return
         self._queue(exchange, version, exchange.call)
@@ -103,12 +104,13 @@ class Predictions:
         self, exchange: Exchange, found: Found, deployment: DeploymentEntry, entry: VersionEntry, now: float
     ) -> LoadedVersion:
         """The version that answers: the one wanted, or the one that stands in for it while it is loaded."""
-        version = self.versions.loaded(entry.id, now)
+        version = self.versions.loaded(entry.id, use=True)
         if version is None and not (found.version or found.label):
             version = self._standing_in(deployment, entry, now)
         label = entry.label if version is None else version.entry.label
         exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, label))
         if version is None:
+            exchange.cold = True
             raise Waiting(self.versions.load(entry))
         return version
 
@@ -120,9 +122,9 @@ class Predictions:
             before, since = deployment.version, deployment.split_at
         if before is None or now - since > WARM_UP_SECONDS:
             return None
-        standing_in = self.versions.loaded(before.id, now)
+        standing_in = self.versions.loaded(before.id, use=True)
         if standing_in is not None:
-            self.versions.preload(entry)
+            self.versions.warm(entry)
         return standing_in
 
     def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
