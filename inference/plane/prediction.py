@@ -213,4 +213,4 @@ class Predictions:
             return
         while batch := version.queue.take(time.monotonic()):
             version.run(batch, alone=True)
-            self.settling.settle(batch)
+            self.settling.settle([work for work in batch if work.ended])

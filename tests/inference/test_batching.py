@@ -49,6 +49,7 @@ def test_every_request_gets_the_answer_to_its_own_rows(requests: list[list[float
         lane.put(one)
     while batch := lane.take(time.monotonic()):
         run(batch, engine=engine, prepare=None, joining=Joining(best_rows=best))
+        lane.ran(batch)
     for one, rows in zip(works, requests, strict=True):
         assert one.answer is not None
         assert one.answer.body == repr([float(np.float32(value) * 2) for value in rows]).encode()
@@ -203,6 +204,67 @@ def test_a_request_that_the_engine_cannot_run_fails_alone() -> None:
     run(works, engine=Picky(), prepare=None, joining=Joining(best_rows=8))
     assert [one.answer and one.answer.body for one in works] == [b"[2.0]", None, b"[4.0, 6.0]"]
     assert isinstance(works[1].error, Invalid)
+
+
+def test_what_is_larger_than_a_batch_lets_others_run_in_between() -> None:
+    lane, engine = queue(best=2), Doubling()
+    large, small = work(1, 2, 3, 4, 5), work(6)
+    lane.put(large)
+    lane.put(small)
+
+    def turn() -> list[Work]:
+        batch = lane.take(0)
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
+        return batch
+
+    first = turn()
+    assert (first, large.ended, lane.rows, lane.host.queued) == ([large], False, 1, 1)
+    assert turn() == [small]  # by another thread, while the large one is still away
+    lane.ran([small])
+    lane.ran(first)
+    while not large.ended:
+        lane.ran(turn())
+    assert large.answer == Reply(b"[2.0, 4.0, 6.0, 8.0, 10.0]")
+    assert engine.batches == [2, 1, 2, 1]
+    assert not lane.in_use
+
+
+def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_one_ends_it() -> None:
+    prepared: list[int] = []
+
+    def one(raw: int, into: Tensor) -> None:
+        if raw < 0:
+            raise Invalid("no picture")
+        into[:] = raw
+
+    def prepare(works: list[Work]) -> dict[str, Tensor]:
+        prepared.append(sum(each.rows for each in works))
+        return {"x": fill(works, np.empty((2, 1), np.float32), one)}
+
+    for raw, ended in (((1, 2, 3), Reply(b"[2.0, 4.0, 6.0]")), ((1, 2, -1, 4, 5), None)):
+        lane, engine, prepared[:] = queue(best=2), Doubling(), []
+        large = work(*raw)
+        large.inputs, large.raw = None, raw
+        lane.put(large)
+        while batch := lane.take(0):
+            run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2))
+            lane.ran(batch)
+        assert large.answer == ended
+        assert isinstance(large.error, Invalid) == (ended is None)
+        assert prepared == [2, 1] if ended else [2, 2]
+
+
+def test_a_large_request_whose_caller_left_is_not_run_to_its_end() -> None:
+    lane, engine = queue(best=2), Doubling()
+    large = work(1, 2, 3, 4, 5)
+    lane.put(large)
+    batch = lane.take(0)
+    run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
+    lane.ran(batch)
+    large.abandoned = True
+    assert lane.take(0) == []
+    assert engine.batches == [2]
+    assert (lane.rows, lane.host.queued, lane.in_use) == (0, 0, False)
 
 
 def test_compute_time_is_shared_by_rows() -> None:
