@@ -66,6 +66,8 @@ class Predictions:
         if exchange.call is None or exchange.version is not version:
             # What was parsed for another version does not fit this one.
             exchange.version, exchange.call = version, None
+            if not deployment.cache_seconds:
+                version.queue.check(1)  # a flood is refused before anything is done for it
             exchange.call = self._parse(exchange, found, version)
         call = exchange.call
         self._check_rows(deployment, version, call)
