@@ -67,9 +67,9 @@ class Work:
     parts: list[Tensors] = field(default_factory=list)
 
     @property
-    def ended(self) -> bool:
-        """Whether it has its answer or its error; what is larger than a batch takes several runs until then."""
-        return self.answer is not None or self.error is not None
+    def halfway(self) -> bool:
+        """Whether some of its rows have run and others have not: it is larger than a batch, and nothing went wrong."""
+        return 0 < self.rows_run < self.rows and self.error is None
 
 
 class HostRows:
@@ -169,7 +169,7 @@ class Queue:
         """A batch that was taken has run; what has rows left is the next in turn."""
         with self.host.lock:
             self.running -= len(batch)
-            self._waiting.extendleft(work for work in reversed(batch) if not work.ended)
+            self._waiting.extendleft(work for work in reversed(batch) if work.halfway)
 
     @property
     def in_use(self) -> bool:

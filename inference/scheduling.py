@@ -133,7 +133,7 @@ class EngineThreads:
                 self.announce(lane)
             if batch:
                 lane.run(batch, alone=len(batch) == 1 and self._busy == 1 and not len(self._turns))
-            ended = [work for work in batch if work.ended]
+            ended = [work for work in batch if not work.halfway]
             if len(ended) < len(batch):  # before it is idle, else the loop would take what is left
                 self.announce(lane)
             with self._wake:

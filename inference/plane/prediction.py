@@ -215,4 +215,4 @@ class Predictions:
             return
         while batch := version.queue.take(time.monotonic()):
             version.run(batch, alone=True)
-            self.settling.settle([work for work in batch if work.ended])
+            self.settling.settle([work for work in batch if not work.halfway])

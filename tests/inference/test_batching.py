@@ -218,11 +218,11 @@ def test_what_is_larger_than_a_batch_lets_others_run_in_between() -> None:
         return batch
 
     first = turn()
-    assert (first, large.ended, lane.rows, lane.host.queued) == ([large], False, 1, 1)
+    assert (first, large.halfway, lane.rows, lane.host.queued) == ([large], True, 1, 1)
     assert turn() == [small]  # by another thread, while the large one is still away
     lane.ran([small])
     lane.ran(first)
-    while not large.ended:
+    while large.halfway:
         lane.ran(turn())
     assert large.answer == Reply(b"[2.0, 4.0, 6.0, 8.0, 10.0]")
     assert engine.batches == [2, 1, 2, 1]
