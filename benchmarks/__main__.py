@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 BENCHMARKS = {
+    "fairness": "how long a quiet tenant waits beside one that floods the server",
     "plane": "predictions a second through HTTP, beside the bare engine loop and the bare server",
     "engines": "the seed CNN on every engine, by threads and batch size",
     "training": "training pictures a second, beside the seed's own script",

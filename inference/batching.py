@@ -63,15 +63,49 @@ class Work:
     answer: Reply | None = None
     error: Exception | None = None
     compute_us: int = 0
+    rows_run: int = 0
+    parts: list[Tensors] = field(default_factory=list)
+
+    @property
+    def halfway(self) -> bool:
+        """Whether some of its rows have run and others have not: it is larger than a batch, and nothing went wrong."""
+        return 0 < self.rows_run < self.rows and self.error is None
 
 
 class HostRows:
-    """The rows queued on the whole host, bounded; its lock guards the queues that it counts."""
+    """The rows queued on the whole host, bounded, with each tenant's part; its lock guards the queues that it counts.
+
+    As many rows may wait for one tenant as the host has room left: one alone fills half of it, each of n that press a
+    part of n + 1. So whoever comes finds room, however many deployments another tenant has. (Dynamic thresholds:
+    Choudhury and Hahne, 1998, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches".)
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.queued = 0
         self.lock = threading.Lock()
+        self._of_tenant: dict[str, int] = {}
+
+    def check(self, tenant_id: str, rows: int) -> None:
+        """Refuses rows of a tenant that has its part already, and anybody's when the host is full."""
+        own, left = self._of_tenant.get(tenant_id, 0), self.limit - self.queued - rows
+        if left >= (own + rows if own else 0):
+            return
+        if own and own + rows > self.limit // (len(self._of_tenant) + 1):
+            raise OverQuota(f"{own} rows are queued for your deployments, your part of this host.", retry_after=1)
+        raise Unavailable("The queues of this host are full.", retry_after=1)
+
+    def add(self, tenant_id: str, rows: int) -> None:
+        """Counts rows that are queued; the lock is held."""
+        self._of_tenant[tenant_id] = self._of_tenant.get(tenant_id, 0) + rows
+        self.queued += rows
+
+    def remove(self, tenant_id: str, rows: int) -> None:
+        """Counts rows that wait no longer; the lock is held."""
+        left = self._of_tenant.pop(tenant_id, 0) - rows
+        if left:
+            self._of_tenant[tenant_id] = left
+        self.queued -= rows
 
 
 @dataclass(slots=True)
@@ -81,31 +115,36 @@ class Queue:
     best_rows: int
     limit: int
     host: HostRows
+    tenant_id: str
     rows: int = 0
     running: int = 0
     _waiting: deque[Work] = field(default_factory=deque)
 
     def put(self, work: Work) -> None:
-        """Adds work at the end, or refuses it: the version's queue is full, or the host is."""
+        """Adds work at the end, or refuses it: the queue is full, its tenant's part of the host, or the host."""
         with self.host.lock:
-            if self.rows and self.rows + work.rows > self.limit:
-                raise OverQuota(
-                    f"{self.rows} rows are queued for this deployment; its queue takes {self.limit}.", retry_after=1
-                )
-            if self.host.queued and self.host.queued + work.rows > self.host.limit:
-                raise Unavailable(f"{self.host.queued} rows are queued on this host.", retry_after=1)
+            self.check(work.rows)
             work.queued = True
             if work.priority:
                 self._put_before_lesser(work)
             else:
                 self._waiting.append(work)
             self.rows += work.rows
-            self.host.queued += work.rows
+            self.host.add(self.tenant_id, work.rows)
+
+    def check(self, rows: int) -> None:
+        """Refuses so many rows if there is no room for them; without the lock it is a guess that spares work."""
+        if self.rows and self.rows + rows > self.limit:
+            raise OverQuota(
+                f"{self.rows} rows are queued for this deployment; its queue takes {self.limit}.", retry_after=1
+            )
+        self.host.check(self.tenant_id, rows)
 
     def take(self, now: float) -> list[Work]:
         """The next batch: whole requests in their order, up to the best size, at least one if there is any.
 
-        Work whose caller has left is dropped here; work past its deadline is in the batch with its error set.
+        Work whose caller has left is dropped here; work past its deadline is in the batch with its error set. Work that
+        is larger than a batch comes alone, and comes back by `ran` until all its rows have run.
         """
         batch: list[Work] = []
         rows = 0
@@ -114,9 +153,10 @@ class Queue:
                 work = self._waiting.popleft()
                 if work.abandoned:
                     continue
-                self.rows -= work.rows
-                self.host.queued -= work.rows
-                work.taken, work.taken_at = True, now
+                if not work.taken:
+                    self.rows -= work.rows
+                    self.host.remove(self.tenant_id, work.rows)
+                    work.taken, work.taken_at = True, now
                 if work.deadline < now:
                     work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
                 else:
@@ -126,9 +166,10 @@ class Queue:
         return batch
 
     def ran(self, batch: list[Work]) -> None:
-        """A batch that was taken has come to its end."""
+        """A batch that was taken has run; what has rows left is the next in turn."""
         with self.host.lock:
             self.running -= len(batch)
+            self._waiting.extendleft(work for work in reversed(batch) if work.halfway)
 
     @property
     def in_use(self) -> bool:
@@ -146,7 +187,7 @@ class Queue:
             if not work.taken and work.queued:
                 work.taken, work.abandoned = True, True
                 self.rows -= work.rows
-                self.host.queued -= work.rows
+                self.host.remove(self.tenant_id, work.rows)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -166,21 +207,54 @@ class Joining:
 
 
 def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining) -> None:
-    """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone."""
+    """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone.
+
+    Of a request that is larger than a batch, one batch of its rows is run, so that others have their turn in between.
+    """
     started = time.perf_counter_ns()
     try:
-        ready = [work for work in batch if work.error is None and work.inputs is not None]
-        for group in _groups(ready, joining):
+        pieces = {id(work): _piece(work, joining.best_rows) for work in batch if _is_large(work, joining)}
+        works = [pieces.get(id(work), work) for work in batch if work.error is None]
+        for group in _groups([work for work in works if work.inputs is not None], joining):
             _attempt(group, engine, joining, None)
-        raw = [work for work in batch if work.error is None and work.raw]
+        raw = [work for work in works if work.raw]
         if raw and prepare is not None:
             _attempt(raw, engine, joining, prepare)
-        _share_compute(batch, (time.perf_counter_ns() - started) // 1000)
+        _share_compute(works, (time.perf_counter_ns() - started) // 1000)
+        for work in batch:
+            if id(work) in pieces:
+                _add(work, pieces[id(work)])
     except Exception as error:
         logger.exception("a batch of %d requests could not be run", len(batch))
         for work in batch:
             if work.answer is None:
                 work.error = work.error or error
+
+
+def _is_large(work: Work, joining: Joining) -> bool:
+    return joining.batched and work.rows > joining.best_rows and work.error is None
+
+
+def _piece(work: Work, rows: int) -> Work:
+    """The next so many rows of a request, as work of its own, which leaves the request what comes out."""
+
+    def keep(outputs: Tensors) -> Reply:
+        work.parts.append(outputs)
+        return Reply(b"")
+
+    start, end = work.rows_run, min(work.rows_run + rows, work.rows)
+    inputs = None if work.inputs is None else {name: tensor[start:end] for name, tensor in work.inputs.items()}
+    return Work(end - start, work.deadline, keep, inputs=inputs, raw=work.raw[start:end])
+
+
+def _add(work: Work, piece: Work) -> None:
+    """The request has another piece; after the last one it has its answer."""
+    work.rows_run += piece.rows
+    work.compute_us += piece.compute_us
+    if piece.error is not None:
+        work.error = piece.error
+    elif work.rows_run == work.rows:
+        _answer(work, {name: np.concatenate([part[name] for part in work.parts]) for name in work.parts[0]})
 
 
 def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepare | None) -> None:
@@ -239,7 +313,7 @@ def _run_ready(ready: list[Work], engine: Engine, joining: Joining, inputs: Tens
     if not joining.batched:
         _answer(ready[0], engine.run(ready[0].inputs or {}))
     else:
-        _answer_each(ready, _run_rows(inputs or _joined(ready), engine, joining.best_rows))
+        _answer_each(ready, _run_rows(inputs or _joined(ready), engine))
 
 
 def _joined(ready: list[Work]) -> Tensors:
@@ -250,21 +324,11 @@ def _joined(ready: list[Work]) -> Tensors:
     return {name: np.concatenate([(work.inputs or {})[name] for work in ready]) for name in first}
 
 
-def _run_rows(inputs: Tensors, engine: Engine, best_rows: int) -> dict[str, Tensor]:
-    """Runs any number of rows, in pieces of at most the best batch size, and joins what comes out.
-
-    No engine is asked about no rows: one row of zeros says what the outputs are like.
-    """
-    total = len(next(iter(inputs.values())))
-    if total == 0:
-        return {name: rows[:0] for name, rows in engine.run(_row_like(inputs)).items()}
-    if total <= best_rows:
+def _run_rows(inputs: Tensors, engine: Engine) -> dict[str, Tensor]:
+    """Runs rows. No engine is asked about none: one row of zeros says what the outputs are like."""
+    if len(next(iter(inputs.values()))):
         return engine.run(inputs)
-    parts = [
-        engine.run({name: rows[start : start + best_rows] for name, rows in inputs.items()})
-        for start in range(0, total, best_rows)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: rows[:0] for name, rows in engine.run(_row_like(inputs)).items()}
 
 
 def _row_like(inputs: Tensors) -> Tensors:

@@ -133,12 +133,15 @@ class EngineThreads:
                 self.announce(lane)
             if batch:
                 lane.run(batch, alone=len(batch) == 1 and self._busy == 1 and not len(self._turns))
+            ended = [work for work in batch if not work.halfway]
+            if len(ended) < len(batch):  # before it is idle, else the loop would take what is left
+                self.announce(lane)
             with self._wake:
                 self._busy -= 1
                 self._turns.charge(lane.tenant_id, time.monotonic() - started)
-            if batch:
-                self._finish(lane, batch)
-            del lane, batch  # a thread that waits holds no version in memory
+            if ended:
+                self._finish(lane, ended)
+            del lane, batch, ended  # a thread that waits holds no version in memory
 
     def _next(self) -> Lane | None:
         with self._wake:

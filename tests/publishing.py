@@ -38,6 +38,40 @@ with scoping.operator():
                            actor="operator:test", now=timezone.now())
 print(json.dumps(version.number))
 """
+PUBLISH_MANY = """
+import json
+from itertools import groupby
+from pathlib import Path
+from django.utils import timezone
+from inference import deployments
+from modelhub import registry
+from modelhub.signatures import Signature, TensorSpec
+from tenants import accounts, api_keys, scoping
+from tenants.models import Plan
+
+def tensors(given):
+    name, shape = given
+    return (TensorSpec(name, "float32", tuple(shape)),)
+
+keys, actor = {{}}, {{"actor": "operator:test"}}
+with scoping.operator():
+    plan = Plan.objects.get(code="standard")
+    for name, wanted in groupby(json.loads(Path({listed!r}).read_text()), key=lambda one: one["tenant"]):
+        now = timezone.now()
+        tenant = accounts.create_tenant(name=name, plan=plan, now=now, **actor)
+        keys[name] = api_keys.create(tenant=tenant, name="test", scopes=["predict"], now=now, **actor).text
+        for one in wanted:
+            path = Path(one["path"])
+            version = registry.publish(
+                tenant_id=tenant.pk, model_name=one["name"], recipe="", files={{path.name: path}},
+                serving={{"engine": one["engine"], "file": path.name}},
+                signature=Signature(tensors(one["inputs"]), tensors(one["outputs"])), preprocessing={{}}, labels=[],
+                decision={{}}, metrics={{}}, parameters={{}}, conversion={{}}, now=now, **actor,
+            )
+            deployments.create(tenant=tenant, name=one["name"], model=one["name"], number=version.number, now=now,
+                               **actor)
+print(json.dumps(keys))
+"""
 TINY: dict[str, Any] = {
     "recipe": "", "inputs": ("x", (-1, 4)), "outputs": ("y", (-1, 3)), "preprocessing": {}, "labels": [],
     "decision": {}, "engine": "litert", "serving": {},
@@ -76,6 +110,17 @@ def publish_all(site: LiveSite, *given: dict[str, Any]) -> Any:
         for one in given
     ]
     return site.python("".join(PUBLISH.format(**one) for one in named))
+
+
+def publish_many(site: LiveSite, wanted: list[dict[str, Any]], *, listed: Path) -> dict[str, str]:
+    """Opens an account for each tenant and deploys all its models, in one process; gives the tenants' keys by name.
+
+    Each of the wanted says its tenant, name, path, engine, inputs and outputs; those of a tenant stand together.
+    `listed` is where they are written down for that process.
+    """
+    listed.write_text(json.dumps(wanted))
+    keys: dict[str, str] = site.python(PUBLISH_MANY.format(listed=str(listed)))
+    return keys
 
 
 def make_key(site: LiveSite, tenant: str, scopes: str = "predict,read,manage,billing") -> str:

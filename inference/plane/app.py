@@ -67,7 +67,8 @@ class Plane:
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="plane")
         processes = settings.INFERENCE_PROCESSES
         threads = settings.INFERENCE_THREADS or max(1, (os.cpu_count() or 1) // processes)
-        self.host_rows = HostRows(settings.INFERENCE_MAX_QUEUED_ROWS_HOST // processes)
+        # Twice the largest request, else one that waits would leave no room for other tenants.
+        self.host_rows = HostRows(max(settings.INFERENCE_MAX_QUEUED_ROWS_HOST // processes, 2 * self.limits.rows))
         self.versions = Versions(
             queue_limit=settings.INFERENCE_MAX_QUEUED_ROWS,
             host=self.host_rows,

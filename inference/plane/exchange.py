@@ -59,7 +59,7 @@ class Exchange:
     """A request on its way through the plane. It is the receipt of its work, too: what the ledger gets to know."""
 
     __slots__ = (
-        "_finish", "admitted_ms", "cache_key", "call", "caught_up", "deadline", "deliver", "deployment", "done",
+        "_finish", "admitted_ms", "cache_key", "call", "caught_up", "cold", "deadline", "deliver", "deployment", "done",
         "found", "id", "key", "outputs", "place", "request", "spent", "started", "tally", "target", "task", "timer",
         "version", "work",
     )  # fmt: skip
@@ -76,6 +76,7 @@ class Exchange:
         self.deadline = 0.0
         self.done = False
         self.caught_up = False
+        self.cold = False
         self.found: Found | None = None
         self.key: KeyEntry | None = None
         self.deployment: DeploymentEntry | None = None

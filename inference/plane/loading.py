@@ -1,5 +1,6 @@
 """Loading a version: its artifact is checked against its sealed manifest, its engine chosen, made and weighed."""
 
+import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ ALONE_FROM_SECONDS = 300e-6
 # What a runtime needs for a model is a small multiple of its file; a reading beyond this is of something else.
 MOST_TIMES_FILE = 8
 SPARE_BYTES = 64 * 1024**2
+# A runtime with next to nothing in it.
+LEAST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,12 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
         tenant_id=entry.tenant_id, version_id=entry.id, candidates=catalog.candidates(entry.manifest), make=make,
         signature=entry.signature, batched=batched,
     )  # fmt: skip
-    before = _resident()
+    before = _allocated()
     engine = make(measured.candidate, 1)
     alone = None
     try:
         engine.run(blanks(entry.signature, measured.best_rows if batched else None))
-        grown = _between(_resident() - before, _path(entry, measured.candidate))
+        grown = _between(_allocated() - before, _path(entry, measured.candidate))
         if measured.alone_threads > 1 and measured.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
             alone = make(measured.candidate, measured.alone_threads)
             alone.run(blanks(entry.signature, 1 if batched else None))
@@ -77,8 +80,37 @@ def _path(entry: VersionEntry, candidate: Candidate) -> Path:
 
 def _between(grown: int, path: Path) -> int:
     size = path.stat().st_size
-    return min(max(grown, size), size * MOST_TIMES_FILE + SPARE_BYTES)
+    return min(max(grown, size, LEAST_BYTES), size * MOST_TIMES_FILE + SPARE_BYTES)
 
 
-def _resident() -> int:
-    return int(psutil.Process().memory_info().rss)
+class _Mallinfo(ctypes.Structure):
+    """What the C library says of its heap; see mallinfo2(3)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def _c_library() -> ctypes.CDLL | None:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        return None
+    library.mallinfo2.restype = _Mallinfo
+    return library
+
+
+_C_LIBRARY = _c_library()
+
+
+def _allocated() -> int:
+    """The bytes that this process has allocated, in all threads.
+
+    Its resident memory would not do: a small model is made in memory that the one before it gave back, and has none.
+    """
+    if _C_LIBRARY is None:  # another C library cannot say
+        return int(psutil.Process().memory_info().rss)
+    heap = _C_LIBRARY.mallinfo2()
+    return int(heap.uordblks + heap.hblkhd)

@@ -32,6 +32,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 COUNTERS = {
     "rows": "Rows answered by a model.",
     "version_hits": "Requests whose version was in memory.",
+    "version_waits": "Requests that waited for their version to be loaded.",
     "version_loads": "Versions loaded.",
     "version_load_failures": "Versions that could not be loaded.",
     "version_evictions": "Versions that left memory for others.",
@@ -93,6 +94,7 @@ def reading(plane: "Plane") -> dict[str, Any]:
         "abandoned": totals.abandoned,
         "rows": totals.rows,
         "version_hits": counters.hits,
+        "version_waits": counters.waits,
         "version_loads": counters.loads,
         "version_load_failures": counters.failures,
         "version_evictions": counters.evictions,

@@ -66,6 +66,8 @@ class Predictions:
         if exchange.call is None or exchange.version is not version:
             # What was parsed for another version does not fit this one.
             exchange.version, exchange.call = version, None
+            if not deployment.cache_seconds:
+                version.queue.check(1)  # a flood is refused before anything is done for it
             exchange.call = self._parse(exchange, found, version)
         call = exchange.call
         self._check_rows(deployment, version, call)
@@ -73,6 +75,7 @@ class Predictions:
         if spent is None:
             raise Waiting(self.leases.fill(key.tenant, call.rows))
         exchange.spent = spent
+        self.versions.counters.asked(cold=exchange.cold)
         if (deployment.cache_seconds or target.shadow) and self._answered_from_cache(exchange, deployment, version):
             return
         self._queue(exchange, version, exchange.call)
@@ -103,12 +106,13 @@ class Predictions:
         self, exchange: Exchange, found: Found, deployment: DeploymentEntry, entry: VersionEntry, now: float
     ) -> LoadedVersion:
         """The version that answers: the one wanted, or the one that stands in for it while it is loaded."""
-        version = self.versions.loaded(entry.id, now)
+        version = self.versions.loaded(entry.id, use=True)
         if version is None and not (found.version or found.label):
             version = self._standing_in(deployment, entry, now)
         label = entry.label if version is None else version.entry.label
         exchange.tally = self.statistics.of((entry.tenant_id, deployment.name, label))
         if version is None:
+            exchange.cold = True
             raise Waiting(self.versions.load(entry))
         return version
 
@@ -120,9 +124,9 @@ class Predictions:
             before, since = deployment.version, deployment.split_at
         if before is None or now - since > WARM_UP_SECONDS:
             return None
-        standing_in = self.versions.loaded(before.id, now)
+        standing_in = self.versions.loaded(before.id, use=True)
         if standing_in is not None:
-            self.versions.preload(entry)
+            self.versions.warm(entry)
         return standing_in
 
     def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
@@ -211,4 +215,4 @@ class Predictions:
             return
         while batch := version.queue.take(time.monotonic()):
             version.run(batch, alone=True)
-            self.settling.settle(batch)
+            self.settling.settle([work for work in batch if not work.halfway])

@@ -84,7 +84,7 @@ class Shadows:
     def follow(self, done: Work, outputs: Tensors, entry: VersionEntry, *, deployment: str, now: float) -> None:
         """Asks the shadow what `done` was answered with `outputs`, unless the host has better to do."""
         tally = self.of((entry.tenant_id, deployment, entry.label))
-        version = self._versions.loaded(entry.id, now)
+        version = self._versions.loaded(entry.id, use=True)
         if version is None:
             self._versions.preload(entry)
         if version is None or self._host.queued or self._under_way >= MOST_UNDER_WAY:

@@ -6,6 +6,7 @@ import ctypes
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,18 +22,32 @@ from inference.plane.statistics import bucket, no_counts
 from tenants.errors import Unavailable
 
 RETRY_SECONDS = 5.0
+# What was let go is given back to the system when it is so much: it takes the C library a while, and all its callers.
+TRIM_BYTES = 8 * 1024**2
 logger = logging.getLogger(__name__)
+
+
+class NoRoom(Exception):
+    """What nobody has asked for yet would make others leave."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened to the versions in memory since the process began."""
+    """What happened to the versions in memory since the process began; loading times as a histogram of microseconds."""
 
     hits: int = 0
+    waits: int = 0
     loads: int = 0
     load_us: list[int] = field(default_factory=no_counts)
     failures: int = 0
     evictions: int = 0
+
+    def asked(self, *, cold: bool) -> None:
+        """A request has its version, at once or after a wait for it."""
+        if cold:
+            self.waits += 1
+        else:
+            self.hits += 1
 
 
 class LoadedVersion:
@@ -47,7 +62,6 @@ class LoadedVersion:
         self.memory_bytes = loaded.memory_bytes
         self.queue = queue
         self.flushing = False
-        self.used_at = time.monotonic()
         self.batched: bool = entry.manifest["serving"].get("batched", True)
         self._alone = loaded.alone
         self._to_close = [engine for engine in (loaded.engine, loaded.alone) if engine is not None]
@@ -100,37 +114,33 @@ class Versions:
     def __init__(self, *, queue_limit: int, host: HostRows, budget_bytes: int, threads: int) -> None:
         self.counters = Counters()
         self.budget_bytes = budget_bytes
+        self.held_bytes = 0
         self._queue_limit = queue_limit
         self._host = host
         self._threads = threads
-        self._loaded: dict[str, LoadedVersion] = {}
+        self._loaded: OrderedDict[str, LoadedVersion] = OrderedDict()
         self._loading: dict[str, asyncio.Future[LoadedVersion]] = {}
         self._failed: dict[str, tuple[float, str]] = {}
         self._wanted: dict[str, VersionEntry] = {}
         self._until_loaded: Mapping[str, str] = {}
         self._preload: dict[str, VersionEntry] = {}
+        self._beforehand: set[str] = set()
         self._preloading: asyncio.Task[None] | None = None
+        self._weights: dict[str, int] = {}
+        self._let_go_bytes = 0
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
-
-    @property
-    def held_bytes(self) -> int:
-        """What the loaded versions take."""
-        return sum(version.memory_bytes for version in self._loaded.values())
 
     def __len__(self) -> int:
         return len(self._loaded)
 
-    def loaded(self, version_id: str, now: float | None = None) -> LoadedVersion | None:
-        """The version if it is in memory; with `now`, in monotonic seconds, it counts as used."""
+    def loaded(self, version_id: str, *, use: bool = False) -> LoadedVersion | None:
+        """The version if it is in memory; one that is to be used leaves after all others."""
         found = self._loaded.get(version_id)
-        if found is None:
-            return None
-        if found.engine.gone:
+        if found is not None and found.engine.gone:
             self.unload(version_id)
             return None
-        if now is not None:
-            found.used_at = now
-            self.counters.hits += 1
+        if found is not None and use:
+            self._loaded.move_to_end(version_id)
         return found
 
     def states(self) -> dict[str, str]:
@@ -149,11 +159,21 @@ class Versions:
             if self._preloading is None:
                 self._preloading = asyncio.ensure_future(self._preload_all())
 
+    def warm(self, entry: VersionEntry) -> None:
+        """Loads a version that is asked for while another answers in its place: others leave for it."""
+        with contextlib.suppress(Unavailable):  # tried a moment ago
+            self._begin(entry)
+
     def unload(self, version_id: str) -> None:
         """Lets go of a version; work that is queued for it is still done."""
-        found = self._loaded.pop(version_id, None)
-        if found is not None:
-            found.leave()
+        gone = self._loaded.pop(version_id, None)
+        if gone is None:
+            return
+        gone.leave()
+        self.held_bytes -= gone.memory_bytes
+        self._let_go_bytes += gone.memory_bytes
+        if self._let_go_bytes >= TRIM_BYTES:
+            self._let_go_bytes = 0
             self._loader.submit(_give_back_memory)
 
     def keep_only(self, entries: Iterable[VersionEntry], *, until_loaded: Mapping[str, str]) -> None:
@@ -164,17 +184,18 @@ class Versions:
         before = self._wanted
         self._wanted, self._until_loaded = {entry.id: entry for entry in entries}, until_loaded
         self._let_go_unwanted()
-        for version_id in self._preload.keys() - self._wanted.keys():
-            del self._preload[version_id]
+        for known in (self._preload, self._weights):
+            for version_id in known.keys() - self._wanted.keys():
+                del known[version_id]
         for version_id, entry in self._wanted.items():
             if version_id not in before:
                 self.preload(entry)
 
     def _let_go_unwanted(self, but: str = "") -> None:
         """All that is deployed no longer goes, but one that somebody has just waited for."""
-        kept = self._wanted.keys() | {but} | {old for new, old in self._until_loaded.items() if new not in self._loaded}
-        for version_id in self._loaded.keys() - kept:
-            self.unload(version_id)
+        if unwanted := self._loaded.keys() - self._wanted.keys() - {but}:
+            for version_id in unwanted - {old for new, old in self._until_loaded.items() if new not in self._loaded}:
+                self.unload(version_id)
 
     def close(self) -> None:
         if self._preloading is not None:
@@ -188,18 +209,27 @@ class Versions:
             while self._preload:
                 version_id, entry = next(iter(self._preload.items()))
                 del self._preload[version_id]
-                if version_id in self._loaded or self.held_bytes + loading.size_of(entry) > self.budget_bytes:
+                weight = self._weights.get(version_id, loading.size_of(entry))
+                if version_id in self._loaded or self.held_bytes + weight > self.budget_bytes:
                     continue
-                with contextlib.suppress(Unavailable):  # logged already
-                    await self.load(entry)
+                try:
+                    await asyncio.shield(self._begin(entry, beforehand=True))
+                except NoRoom:
+                    self._preload.clear()  # else all that are deployed would be loaded, to find that they do not fit
+                except Unavailable:
+                    pass  # logged already
         finally:
             self._preloading = None
 
-    def _begin(self, entry: VersionEntry) -> "asyncio.Future[LoadedVersion]":
+    def _begin(self, entry: VersionEntry, *, beforehand: bool = False) -> "asyncio.Future[LoadedVersion]":
         failed_at, why = self._failed.get(entry.id, (0.0, ""))
         if time.monotonic() - failed_at < RETRY_SECONDS and why:
             raise Unavailable(why, retry_after=RETRY_SECONDS)
         found = self._loading.get(entry.id)
+        if not beforehand:
+            self._beforehand.discard(entry.id)
+        elif found is None:
+            self._beforehand.add(entry.id)
         if found is None:
             found = self._loading[entry.id] = asyncio.ensure_future(self._load(entry))
             found.add_done_callback(_exception_seen)
@@ -212,7 +242,10 @@ class Versions:
             made = await asyncio.get_running_loop().run_in_executor(
                 self._loader, lambda: loading.load(entry, threads=self._threads)
             )
+            self._weights[entry.id] = made.memory_bytes
             self._make_room(made.memory_bytes, for_whom=entry)
+        except NoRoom:
+            raise
         except Unavailable as full:
             # Else each request for it would load it anew, to find again that it does not fit.
             self._failed[entry.id] = (time.monotonic(), full.detail)
@@ -225,12 +258,17 @@ class Versions:
             raise Unavailable(why, retry_after=RETRY_SECONDS) from error
         finally:
             del self._loading[entry.id]
-        queue = Queue(best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host)
+            self._beforehand.discard(entry.id)
+        queue = Queue(
+            best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id
+        )
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
+        self.held_bytes += found.memory_bytes
         self._failed.pop(entry.id, None)
         self._let_go_unwanted(but=entry.id)
         self.counters.loads += 1
-        self.counters.load_us[bucket(int((took := time.monotonic() - started) * 1e6))] += 1
+        took = time.monotonic() - started
+        self.counters.load_us[bucket(int(took * 1e6))] += 1
         logger.info(
             "%s of %s is loaded in %.3f s, %.1f MB: %s",
             entry.label, entry.tenant_id, took, made.memory_bytes / 1e6, made.measured,
@@ -239,21 +277,24 @@ class Versions:
 
     def _make_room(self, needed: int, *, for_whom: VersionEntry) -> None:
         """Lets go the versions that were used longest ago, until so many bytes fit; those in use stay."""
-        idle = sorted((one for one in self._loaded.values() if not one.queue.in_use), key=lambda one: one.used_at)
-        held = self.held_bytes
-        in_use = held - sum(one.memory_bytes for one in idle)
-        if in_use + needed > self.budget_bytes:
+        leaving, held = [], self.held_bytes
+        for version in self._loaded.values():
+            if held + needed <= self.budget_bytes:
+                break
+            if for_whom.id in self._beforehand:
+                raise NoRoom
+            if not version.queue.in_use:
+                leaving.append(version.entry.id)
+                held -= version.memory_bytes
+        if held + needed > self.budget_bytes:
             raise Unavailable(
                 f"Version {for_whom.label} needs {needed:,} bytes of memory; of the {self.budget_bytes:,} of this "
-                f"server {in_use:,} are in use.",
+                f"server {held:,} are in use.",
                 retry_after=RETRY_SECONDS,
             )
-        for version in idle:
-            if held + needed <= self.budget_bytes:
-                return
-            held -= version.memory_bytes
+        for version_id in leaving:
             self.counters.evictions += 1
-            self.unload(version.entry.id)
+            self.unload(version_id)
 
 
 def _exception_seen(done: "asyncio.Future[Any]") -> None:

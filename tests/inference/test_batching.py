@@ -39,8 +39,8 @@ def work(*values: float, deadline: float | None = None) -> Work:
     return Work(rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs)
 
 
-def queue(best: int = 4, limit: int = 100, host: int = 1000) -> Queue:
-    return Queue(best_rows=best, limit=limit, host=HostRows(host))
+def queue(best: int = 4, limit: int = 100, host: HostRows | None = None, tenant_id: str = "acme") -> Queue:
+    return Queue(best_rows=best, limit=limit, host=host or HostRows(1000), tenant_id=tenant_id)
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9), max_size=20), st.integers(1, 8))
@@ -51,6 +51,7 @@ def test_every_request_gets_the_answer_to_its_own_rows(requests: list[list[float
         lane.put(one)
     while batch := lane.take(time.monotonic()):
         run(batch, engine=engine, prepare=None, joining=Joining(best_rows=best))
+        lane.ran(batch)
     for one, rows in zip(works, requests, strict=True):
         assert one.answer is not None
         assert one.answer.body == repr([float(np.float32(value) * 2) for value in rows]).encode()
@@ -70,11 +71,69 @@ def test_a_full_queue_refuses_its_tenant_and_a_full_host_everyone() -> None:
     lane.put(work(1, 2))
     with pytest.raises(OverQuota):
         lane.put(work(3))
-    crowded = queue(host=2)
-    crowded.put(work(1, 2))
+    host = HostRows(4)
+    for tenant_id, rows in (("acme", 2), ("globex", 1), ("initech", 1)):
+        queue(host=host, tenant_id=tenant_id).put(work(*range(rows)))
     with pytest.raises(Unavailable) as refused:
-        crowded.put(work(3))
+        queue(host=host, tenant_id="umbrella").put(work(3))
     assert refused.value.retry_after
+
+
+def test_a_tenant_with_many_deployments_has_one_part_of_the_host() -> None:
+    host = HostRows(12)
+    lanes = [queue(limit=4, host=host, tenant_id="flood") for _ in range(5)]
+    for lane in (*lanes, *lanes)[:6]:
+        lane.put(work(1))
+    for lane in lanes:
+        with pytest.raises(OverQuota) as refused:
+            lane.put(work(1))
+        assert refused.value.retry_after
+    other = queue(host=host, tenant_id="quiet")
+    for _ in range(3):
+        other.put(work(1))
+    assert lanes[0].take(0)  # as another has come, its part is smaller: what it gives back is for others first
+    with pytest.raises(OverQuota):
+        lanes[0].put(work(1))
+
+
+def test_who_has_less_than_an_even_part_is_told_that_the_host_is_full() -> None:
+    host = HostRows(16)
+    for tenant_id, rows in (("first", 8), ("second", 4), ("third", 2), ("fourth", 1)):
+        queue(host=host, tenant_id=tenant_id).put(work(*range(rows)))
+    with pytest.raises(Unavailable):
+        queue(host=host, tenant_id="fourth").put(work(1))
+    for tenant_id in ("first", "second"):
+        with pytest.raises(OverQuota):
+            queue(host=host, tenant_id=tenant_id).put(work(1))
+
+
+@given(
+    st.integers(2, 60),
+    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3), st.integers(0, 30), st.booleans()), max_size=60),
+)
+def test_no_tenant_holds_more_than_the_host_had_room_for(limit: int, steps: list[tuple[str, int, int, bool]]) -> None:
+    host = HostRows(limit)
+    lanes = {(tenant, at): queue(1, 1000, host, tenant) for tenant in "abcd" for at in range(4)}
+    waiting = dict.fromkeys("abcd", 0)
+    for tenant, at, rows, take in steps:
+        lane, asked = lanes[tenant, at], min(rows, limit // 2)
+        if take:
+            waiting[tenant] -= sum(one.rows for one in lane.take(0))
+            continue
+        room, refusal = limit - sum(waiting.values()), None
+        try:
+            lane.put(work(*range(asked)))
+        except (OverQuota, Unavailable) as error:
+            refusal = error
+        own = waiting[tenant]
+        assert (refusal is None) == (asked <= room if not own else own + asked <= room - asked)
+        if refusal is None:
+            waiting[tenant] += asked
+        else:
+            even = limit // (sum(held > 0 for held in waiting.values()) + 1)
+            assert isinstance(refusal, OverQuota) == (own > 0 and own + asked > even)
+        assert host.queued == sum(waiting.values()) <= limit
+        assert sum(held > 0 for held in waiting.values()) != 1 or host.queued <= limit // 2
 
 
 def test_work_whose_caller_left_is_dropped_before_it_runs() -> None:
@@ -149,6 +208,67 @@ def test_a_request_that_the_engine_cannot_run_fails_alone() -> None:
     run(works, engine=Picky(), prepare=None, joining=Joining(best_rows=8))
     assert [one.answer and one.answer.body for one in works] == [b"[2.0]", None, b"[4.0, 6.0]"]
     assert isinstance(works[1].error, Invalid)
+
+
+def test_what_is_larger_than_a_batch_lets_others_run_in_between() -> None:
+    lane, engine = queue(best=2), Doubling()
+    large, small = work(1, 2, 3, 4, 5), work(6)
+    lane.put(large)
+    lane.put(small)
+
+    def turn() -> list[Work]:
+        batch = lane.take(0)
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
+        return batch
+
+    first = turn()
+    assert (first, large.halfway, lane.rows, lane.host.queued) == ([large], True, 1, 1)
+    assert turn() == [small]  # by another thread, while the large one is still away
+    lane.ran([small])
+    lane.ran(first)
+    while large.halfway:
+        lane.ran(turn())
+    assert large.answer == Reply(b"[2.0, 4.0, 6.0, 8.0, 10.0]")
+    assert engine.batches == [2, 1, 2, 1]
+    assert not lane.in_use
+
+
+def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_one_ends_it() -> None:
+    prepared: list[int] = []
+
+    def one(raw: int, into: Tensor) -> None:
+        if raw < 0:
+            raise Invalid("no picture")
+        into[:] = raw
+
+    def prepare(works: list[Work]) -> dict[str, Tensor]:
+        prepared.append(sum(each.rows for each in works))
+        return {"x": fill(works, np.empty((2, 1), np.float32), one)}
+
+    for raw, ended in (((1, 2, 3), Reply(b"[2.0, 4.0, 6.0]")), ((1, 2, -1, 4, 5), None)):
+        lane, engine, prepared[:] = queue(best=2), Doubling(), []
+        large = work(*raw)
+        large.inputs, large.raw = None, raw
+        lane.put(large)
+        while batch := lane.take(0):
+            run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2))
+            lane.ran(batch)
+        assert large.answer == ended
+        assert isinstance(large.error, Invalid) == (ended is None)
+        assert prepared == [2, 1] if ended else [2, 2]
+
+
+def test_a_large_request_whose_caller_left_is_not_run_to_its_end() -> None:
+    lane, engine = queue(best=2), Doubling()
+    large = work(1, 2, 3, 4, 5)
+    lane.put(large)
+    batch = lane.take(0)
+    run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
+    lane.ran(batch)
+    large.abandoned = True
+    assert lane.take(0) == []
+    assert engine.batches == [2]
+    assert (lane.rows, lane.host.queued, lane.in_use) == (0, 0, False)
 
 
 def test_compute_time_is_shared_by_rows() -> None:

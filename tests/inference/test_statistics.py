@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inference.plane.statistics import BUCKETS, bucket, no_counts, quantile, upper_bound
 from tests.inference.conftest import PlaneSite
-from tests.inference.test_under_load import Line
+from tests.lines import Line
 from tests.live import free_port
 
 TOKEN = "a-token-for-prometheus"

@@ -2,63 +2,26 @@
 
 import asyncio
 import collections
-import contextlib
 import json
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
 
 from tests.inference.conftest import PlaneSite
+from tests.lines import Line
+from tests.lines import lines as connections
 from tests.live import free_port
 
 CONNECTIONS = 64
 
 
-class Line:
-    """One keep-alive connection."""
-
-    def __init__(self, port: int, key: str, *, timeout: float = 30) -> None:
-        self._port = port
-        self._key = key
-        self._timeout = timeout
-
-    async def open(self) -> "Line":
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        return self
-
-    def send(self, path: str, body: bytes) -> None:
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\nX-Request-Timeout: {self._timeout}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        self._writer.write(head.encode() + body)
-
-    async def read(self) -> tuple[int, bytes]:
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        return int(head.split()[1]), await self._reader.readexactly(length)
-
-    async def ask(self, path: str, rows: list[list[float]]) -> tuple[int, bytes]:
-        self.send(path, json.dumps({"instances": rows}).encode())
-        return await self.read()
-
-    def leave(self) -> None:
-        self._writer.transport.abort()
-
-
-@contextlib.asynccontextmanager
-async def lines(plane: PlaneSite, count: int, *, port: int | None = None) -> AsyncIterator[list[Line]]:
-    found = [await Line(port or plane.site.port, plane.acme_key).open() for _ in range(count)]
-    try:
-        yield found
-    finally:
-        for line in found:
-            line.leave()
-        await asyncio.sleep(0.01)
+def lines(plane: PlaneSite, count: int, *, port: int | None = None) -> AbstractAsyncContextManager[list[Line]]:
+    return connections(port or plane.site.port, count, key=plane.acme_key)
 
 
 @pytest.mark.parametrize("name", ["identity", "switched"])

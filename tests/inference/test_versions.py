@@ -82,10 +82,11 @@ def test_what_was_used_longest_ago_leaves(loads: list[str]) -> None:
         versions.keep_only([entry(number, 60 if number == 5 else 30) for number in range(1, 6)], until_loaded={})
         for number in (1, 2, 3):
             await versions.load(entry(number, 30))
-        versions.loaded("ver_1", time.monotonic() + 1)
+        versions.loaded("ver_1", use=True)
         await versions.load(entry(4, 30))
         assert set(versions.states()) == {"ver_1", "ver_3", "ver_4"}
         assert versions.held_bytes == 90
+        versions.loaded("ver_1", use=True)
         await versions.load(entry(5, 60))
         assert set(versions.states()) == {"ver_1", "ver_5"}
         assert versions.counters.evictions == 3
@@ -157,6 +158,57 @@ def test_what_is_deployed_is_loaded_beforehand_as_far_as_there_is_room(loads: li
         assert versions.counters.evictions == 0
         versions.keep_only([entry(2, 40)], until_loaded={})
         assert set(versions.states()) == {"ver_2"}
+        versions.close()
+
+    run(main())
+
+
+def heavy(number: int) -> VersionEntry:
+    """A version that takes ten times its file's size."""
+    found = entry(number, 4)
+    found.manifest["files"]["f"]["held"] = 40
+    return found
+
+
+def test_what_is_loaded_beforehand_makes_nobody_leave_and_is_not_tried_for_each(loads: list[str]) -> None:
+    async def main() -> None:
+        versions = made()
+        versions.keep_only([heavy(number) for number in range(1, 9)], until_loaded={})
+        await asyncio.sleep(0.3)
+        assert set(versions.states()) == {"ver_1", "ver_2"}
+        versions.preload(heavy(3))  # known by now not to fit
+        await asyncio.sleep(0.1)
+        assert versions.counters.evictions == 0
+        assert versions.held_bytes == 80
+        versions.close()
+
+    run(main())
+    assert loads == ["ver_1", "ver_2", "ver_3"]
+
+
+def test_who_asks_for_what_is_loaded_beforehand_gets_it_though_others_leave(loads: list[str]) -> None:
+    async def main() -> None:
+        versions = made()
+        versions.keep_only([heavy(number) for number in range(1, 9)], until_loaded={})
+        while "ver_3" not in versions.states():
+            await asyncio.sleep(0.001)
+        await versions.load(heavy(3))
+        assert [versions.loaded(f"ver_{number}") is not None for number in (1, 2, 3)] == [False, True, True]
+        versions.close()
+
+    run(main())
+    assert loads[:3] == ["ver_1", "ver_2", "ver_3"]
+
+
+def test_a_version_that_others_stand_in_for_makes_room_for_itself(loads: list[str]) -> None:
+    async def main() -> None:
+        versions = made()
+        versions.keep_only([entry(number, 50) for number in (1, 2, 3)], until_loaded={})
+        await versions.load(entry(1, 50))
+        await versions.load(entry(2, 50))
+        versions.warm(entry(3, 50))
+        await asyncio.sleep(0.1)
+        assert set(versions.states()) == {"ver_2", "ver_3"}
         versions.close()
 
     run(main())
