@@ -62,24 +62,25 @@ def main() -> None:
     print(f"written to {(RESULTS / 'fairness.json').relative_to(Path.cwd())}")
 
 
-def heavy(path: Path) -> Path:
-    """An ONNX file that takes some milliseconds for each row: (rows, 4) to (rows, 4)."""
+def heavy(path: Path, *, answer: float = 0.0) -> Path:
+    """An ONNX file that takes some milliseconds for each row, and gives x + answer: (rows, 4) to (rows, 4)."""
     weights = np.zeros((SIZE, SIZE), np.float32)
     nodes = [
         helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1),
         helper.make_node("Unsqueeze", ["sum", "axis"], ["each"]),
         helper.make_node("Add", ["weights", "each"], ["moved"]),
         helper.make_node("MatMul", ["moved", "weights"], ["work"]),
-        helper.make_node("ReduceSum", ["work", "last"], ["nothing"], keepdims=0),
-        helper.make_node("Add", ["x", "nothing"], ["y"]),
+        helper.make_node("ReduceSum", ["work", "all"], ["nothing"], keepdims=0),
+        helper.make_node("Unsqueeze", ["nothing", "axis"], ["column"]),
+        helper.make_node("Add", ["x", "column"], ["same"]),
+        helper.make_node("Add", ["same", "more"], ["y"]),
     ]
     constants = [
         numpy_helper.from_array(weights, "weights"),
+        numpy_helper.from_array(np.full(4, answer, np.float32), "more"),
         numpy_helper.from_array(np.array([1]), "axis"),
-        numpy_helper.from_array(np.array([2]), "last"),
+        numpy_helper.from_array(np.array([1, 2]), "all"),
     ]
-    nodes.insert(5, helper.make_node("ReduceSum", ["nothing", "axis"], ["none"], keepdims=1))
-    nodes[-1] = helper.make_node("Add", ["x", "none"], ["y"])
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 4]) for name in ("x", "y")]
     graph = helper.make_graph(nodes, "heavy", ends[:1], ends[1:], constants)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.batching import HostRows, Joining, Queue, Reply, Work, fill, run
@@ -107,6 +107,7 @@ def test_who_has_less_than_an_even_part_is_told_that_the_host_is_full() -> None:
             queue(host=host, tenant_id=tenant_id).put(work(1))
 
 
+@settings(deadline=None)
 @given(
     st.integers(2, 60),
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3), st.integers(0, 30), st.booleans()), max_size=60),
