@@ -1,10 +1,10 @@
 """`make bench-peers`: ours beside other servers of models, in turns, in one run; theirs without any authentication.
 
 Each peer is installed from its lock into `var/peers`, serves the same LiteRT files, is checked for right answers, tried
-with two settings, and measured on every row with the one that did better there. A peer that cannot be installed, does
-not start or answers wrongly is named with why, and the others go on. Writes `benchmarks/results/peers.json` (a row for
-each server, work and number of connections) and `peers-notes.json` (versions, what is missing and why, the machine).
-Takes about a quarter of an hour, the first time some minutes more; names of peers as arguments measure only those.
+with two or three settings, and measured on every row with the one that did best there. A peer that cannot be installed,
+does not start or answers wrongly is named with why, and the others go on. Writes `benchmarks/results/peers.json` (a row
+for each server, work and number of connections) and `peers-notes.json` (versions, what is missing, the machine).
+Takes about twenty minutes, the first time some more; names of peers as arguments measure only those.
 """
 
 import json
@@ -106,7 +106,7 @@ def _notes(chosen: Sequence[Peer], missing: dict[str, str], before: tuple[float,
             peer.name: {
                 "package": peer.package,
                 "version": environments.version(peer.lock, peer.package),
-                "settings_tried": [str(setting) for setting in peer.settings],
+                "settings_tried": {model: [str(one) for one in tried] for model, tried in peer.settings.items()},
             }
             for peer in chosen
         },

@@ -1,9 +1,9 @@
 """The peers: how each is started, what its requests look like, and which settings it is tried with.
 
 Each setting is one that the peer's documentation recommends for a processor: two processes (or instances) with one
-engine thread each, and its dynamic batching, up to 8 rows with a wait of a millisecond, the shortest that all can be
-told; or two processes without batching, where nobody waits for others. Every row is measured with the setting that did
-better in a trial of it.
+engine thread each, and its dynamic batching, up to 8 rows (for the tiny model up to 32 as well) with a wait of a
+millisecond, the shortest that all can be told; or two processes without batching, where nobody waits for others. Every
+row is measured with the setting that did best in a trial of it.
 """
 
 from base64 import b64encode
@@ -55,27 +55,29 @@ class Peer:
     package: str
     command: tuple[str, ...]
     sent: Mapping[str, Sent]
-    settings: tuple[Setting, ...]
+    settings: Mapping[str, tuple[Setting, ...]]
 
 
 EAGER, BATCHED, IN_PROCESS = Setting(2, 1, 0), Setting(2, 8, 1), Setting(1, 8, 1)
+LARGER = Setting(2, 32, 1)
+USUAL = {"tiny": (EAGER, BATCHED, LARGER), "cnn": (EAGER, BATCHED)}
 
 
 def peers(picture: bytes) -> tuple[Peer, ...]:
     """All of them, with requests for this picture."""
     pixels = payloads.pixels().tobytes()
     return (
-        Peer("mosec", "mosec", "mosec", _program("mosec"), _plain("/inference", picture, pixels), (EAGER, BATCHED)),
-        Peer("triton", "pytriton", "nvidia-pytriton", _program("triton"), _triton(picture), (EAGER, BATCHED)),
-        Peer("pytriton", "pytriton", "nvidia-pytriton", _program("pytriton"), _triton(picture), (EAGER, BATCHED)),
+        Peer("mosec", "mosec", "mosec", _program("mosec"), _plain("/inference", picture, pixels), USUAL),
+        Peer("triton", "pytriton", "nvidia-pytriton", _program("triton"), _triton(picture), USUAL),
+        Peer("pytriton", "pytriton", "nvidia-pytriton", _program("pytriton"), _triton(picture), USUAL),
         Peer("litserve", "litserve", "litserve", _program("litserve"), _plain("/predict", picture, pixels),
-             (EAGER, BATCHED)),
+             USUAL),
         Peer("mlserver", "mlserver", "mlserver", _program("mlserver"), _mlserver(picture, pixels),
-             (BATCHED, IN_PROCESS)),
+             {"tiny": (BATCHED, IN_PROCESS), "cnn": (BATCHED, IN_PROCESS)}),
         Peer("bentoml", "bentoml", "bentoml",
              ("-m", "bentoml", "serve", "benchmarks.peers.programs.bentoml:Models", "--host", "127.0.0.1",
               "--port", "{port}"),
-             _bentoml(picture, pixels), (EAGER, BATCHED)),
+             _bentoml(picture, pixels), USUAL),
     )  # fmt: skip
 
 

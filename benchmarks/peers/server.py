@@ -17,6 +17,7 @@ from tests.live import free_port
 
 START_SECONDS = 60
 STOP_SECONDS = 10
+REST_SECONDS = 3
 LOG_LINES = 3
 ATTEMPTS = 3
 
@@ -120,6 +121,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
+    # Some programs end before the server that they have asked to end.
+    psutil.wait_procs(tree, timeout=REST_SECONDS)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     for one in tree:

@@ -74,7 +74,7 @@ class Turns:
         """The better setting of each row, and what went wrong with others."""
         rates: dict[Row, dict[Setting, float]] = {}
         failed: list[str] = []
-        for setting in peer.settings:
+        for setting in peer.settings[model]:
             print(f"{peer.name}: {model}, trying {setting} …", flush=True)
             try:
                 for row, rate in self._trial(peer, model, setting).items():

@@ -1,6 +1,7 @@
 """PyTriton: a callable for each instance, bound to a Triton server with its dynamic batcher."""
 
 import os
+import signal
 import sysconfig
 from typing import Any
 
@@ -60,6 +61,8 @@ MODELS = {
 def main() -> None:
     # The backend embeds a Python: the library of this one, not the system's.
     os.environ["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR"))
+    # It ends in order, and takes its files in /tmp with it, on SIGINT only.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = TritonConfig(
         http_address="127.0.0.1",
         http_port=ASKED.port,
