@@ -7,7 +7,7 @@ measured beside other work serves for a while, and is measured again at a later 
 import contextlib
 import fcntl
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
-from inference.engines import measuring
-from inference.engines.measuring import Candidate, Make, Measured, Times
+from inference.engines import measuring, measuring_process
+from inference.engines.measuring import Candidate, Measured, Times
 from inference.models import EngineMeasurement
 from modelhub.signatures import Signature
 from tenants import scoping
@@ -27,7 +27,13 @@ logger = logging.getLogger(__name__)
 
 
 def measured(
-    *, tenant_id: str, version_id: str, candidates: Sequence[Candidate], make: Make, signature: Signature, batched: bool
+    *,
+    tenant_id: str,
+    version_id: str,
+    candidates: list[Candidate],
+    path_of: Callable[[Candidate], Path],
+    signature: Signature,
+    batched: bool,
 ) -> Measured:
     """Which candidate serves on this host and how; measured now if hosts of its kind have not done so before."""
     table = _kept(version_id, candidates)
@@ -36,7 +42,8 @@ def measured(
             table = _kept(version_id, candidates)  # another process may have been at it
             if table is None:
                 before = measuring.disturbance()
-                table = measuring.measure(candidates, make, signature, batched=batched)
+                paths = {candidate: path_of(candidate) for candidate in candidates}
+                table = measuring_process.measure(paths, signature, batched=batched)
                 disturbance = max(before, measuring.disturbance())
                 _keep(
                     tenant_id=tenant_id, version_id=version_id, table=table, disturbance=disturbance,
@@ -45,7 +52,7 @@ def measured(
     return measuring.chosen(table)
 
 
-def _kept(version_id: str, candidates: Sequence[Candidate]) -> list[Times] | None:
+def _kept(version_id: str, candidates: list[Candidate]) -> list[Times] | None:
     """What is known of exactly these candidates; none also if the database does not say."""
     try:
         with scoping.operator():
@@ -59,7 +66,7 @@ def _kept(version_id: str, candidates: Sequence[Candidate]) -> list[Times] | Non
         return None
     table = measuring.from_json(row.table)
     able = any(times.seconds for times in table)
-    return table if able and [times.candidate for times in table] == list(candidates) else None
+    return table if able and [times.candidate for times in table] == candidates else None
 
 
 def _keep(*, tenant_id: str, version_id: str, table: list[Times], disturbance: float, now: datetime) -> None:

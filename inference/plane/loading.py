@@ -37,24 +37,23 @@ class Loaded:
 def load(entry: VersionEntry, *, threads: int) -> Loaded:
     """Makes a version ready to be run by so many engine threads; its engines are measured where that is new."""
     batched = entry.manifest["serving"].get("batched", True)
-
-    def make(candidate: Candidate, threads: int) -> Engine:
-        return catalog.ENGINES[candidate.engine](
-            path=_path(entry, candidate), signature=entry.signature, threads=threads
-        )
-
     measured = measurements.measured(
-        tenant_id=entry.tenant_id, version_id=entry.id, candidates=catalog.candidates(entry.manifest), make=make,
-        signature=entry.signature, batched=batched,
+        tenant_id=entry.tenant_id, version_id=entry.id, candidates=catalog.candidates(entry.manifest),
+        path_of=lambda candidate: _path(entry, candidate), signature=entry.signature, batched=batched,
     )  # fmt: skip
+    path = _path(entry, measured.candidate)
+
+    def make(threads: int) -> Engine:
+        return catalog.ENGINES[measured.candidate.engine](path=path, signature=entry.signature, threads=threads)
+
     before = _allocated()
-    engine = make(measured.candidate, 1)
+    engine = make(1)
     alone = None
     try:
         engine.run(blanks(entry.signature, measured.best_rows if batched else None))
-        grown = _between(_allocated() - before, _path(entry, measured.candidate))
+        grown = _between(_allocated() - before, path)
         if measured.alone_threads > 1 and measured.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
-            alone = make(measured.candidate, measured.alone_threads)
+            alone = make(measured.alone_threads)
             alone.run(blanks(entry.signature, 1 if batched else None))
         served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
     except BaseException:

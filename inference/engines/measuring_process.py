@@ -1,0 +1,70 @@
+"""Measuring in a process of its own: shaping a LiteRT interpreter holds Python's lock for milliseconds a megabyte.
+
+    python -m inference.engines.measuring_process < TASK > TABLE
+
+The process knows no database and no secrets. What is small is measured where it is loaded; starting this takes longer.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inference.engines import catalog, measuring
+from inference.engines.base import Engine
+from inference.engines.measuring import Candidate, Times
+from modelhub import signatures
+from modelhub.signatures import Signature
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Up to this size an interpreter is shaped in a few milliseconds.
+SMALL_BYTES = 1024**2
+MOST_SECONDS = 600.0
+# All of the environment that the process gets: neither the database's address nor any secret.
+INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
+
+
+def measure(paths: Mapping[Candidate, Path], signature: Signature, *, batched: bool) -> list[Times]:
+    """The times of each candidate; in a process of its own if a file is large."""
+    if max(path.stat().st_size for path in paths.values()) <= SMALL_BYTES:
+        return _measured(paths, signature, batched=batched)
+    task = {
+        "candidates": [[candidate.engine, candidate.file, str(path)] for candidate, path in paths.items()],
+        "signature": signature.as_json(),
+        "batched": batched,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "inference.engines.measuring_process"],
+        cwd=ROOT,
+        env={name: os.environ[name] for name in INHERITED if name in os.environ},
+        input=json.dumps(task).encode(),
+        capture_output=True,
+        timeout=MOST_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        words = done.stderr.decode(errors="replace")[-2000:]
+        raise RuntimeError(f"measuring ended with the status {done.returncode}: {words}")
+    return measuring.from_json(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measured(paths: Mapping[Candidate, Path], signature: Signature, *, batched: bool) -> list[Times]:
+    def make(candidate: Candidate, threads: int) -> Engine:
+        return catalog.ENGINES[candidate.engine](path=paths[candidate], signature=signature, threads=threads)
+
+    return measuring.measure(paths, make, signature, batched=batched)
+
+
+def main() -> None:
+    """Measures what it is told, and prints the table on its last line."""
+    task: dict[str, Any] = json.load(sys.stdin)
+    paths = {Candidate(engine, file): Path(path) for engine, file, path in task["candidates"]}
+    table = _measured(paths, signatures.from_json(task["signature"]), batched=task["batched"])
+    print(json.dumps(measuring.as_json(table)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
