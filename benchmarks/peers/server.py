@@ -28,7 +28,7 @@ class NotServing(Exception):
 
 @contextlib.contextmanager
 def running(peer: Peer, model: str, file: Path, setting: Setting, sent: Sequence[Sent]) -> Iterator[int]:
-    """The port of a server that answers every kind of request. Raises NotServing or NotInstalled."""
+    """The port of a server that answers every kind of request. Raises NotServing."""
     python = environments.python(peer.lock)
     process, port = _started(peer, python, model, file, setting, sent)
     try:
