@@ -17,7 +17,7 @@ import psutil
 import pytest
 import simplejpeg
 
-from tests.live import LiveSite, live_site
+from tests.live import LiveSite, free_port, live_site
 from tests.modelhub import zips
 from tests.publishing import CNN, TINY, make_key, publish
 
@@ -385,7 +385,7 @@ def test_a_stream_ends_with_its_key(at: BatchSite) -> None:
 
 def test_a_stream_does_not_hold_up_the_servers_end(at: BatchSite) -> None:
     job = at.begin(at.dataset)
-    other = at.site.spawn("-m", "aiaas_site.server", "--role", "web", "--port", str(port := at.site.port + 1))
+    other = at.site.spawn("-m", "aiaas_site.server", "--role", "web", "--port", str(port := free_port()))
     at.site.wait_until_ready(other, f"http://127.0.0.1:{port}")
     with httpx.stream(
         "GET", f"http://127.0.0.1:{port}{API}/batch-predictions/{job}/events", headers=at.client.headers
