@@ -5,12 +5,14 @@ and is bounded in time. Only loopback addresses are taken.
 """
 
 import itertools
-import selectors
+import select
 import socket
 import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+READ_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ def request(path: str, key: str, body: bytes, content_type: str, *, headers: Map
 
 def run(port: int, prepared: list[bytes], *, connections: int, seconds: float, warm_up: float = 0.5) -> Load:
     """Sends the prepared requests in turn on so many connections. Answers but 200 are errors."""
-    selector = selectors.EpollSelector()
+    poll = select.epoll()
     sockets = [Connection(port, _endless(prepared, offset)) for offset in range(connections)]
-    for connection in sockets:
-        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    by_number = {connection.socket.fileno(): connection for connection in sockets}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
     begun = time.perf_counter()
     counted_from, until = begun + warm_up, begun + warm_up + seconds
     for connection in sockets:
@@ -55,8 +58,8 @@ def run(port: int, prepared: list[bytes], *, connections: int, seconds: float, w
     errors = 0
     now = begun
     while now < until:
-        for key, _ in selector.select(timeout=1):
-            connection = key.data
+        for number, _ in poll.poll(1):
+            connection = by_number[number]
             status = connection.receive()
             now = time.perf_counter()
             if status is None:
@@ -66,6 +69,7 @@ def run(port: int, prepared: list[bytes], *, connections: int, seconds: float, w
                 errors += status != b"200"
             connection.send(now)
         now = time.perf_counter()
+    poll.close()
     for connection in sockets:
         connection.socket.close()
     cuts = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [float("nan")] * 99
@@ -103,17 +107,24 @@ class Connection:
 
     def receive(self) -> bytes | None:
         """The status of a whole answer, or none while more of it is to come."""
-        data = self.socket.recv(65536)
+        data = self.socket.recv(READ_BYTES)
         if not data:
             raise ConnectionError("the server closed the connection")
-        self._buffer += data
-        head_end = self._buffer.find(b"\r\n\r\n")
-        if head_end < 0:
+        if self._buffer:
+            data = self._buffer + data
+        head_end = data.find(b"\r\n\r\n")
+        if head_end < 0 or len(data) < head_end + 4 + _length(data, head_end):
+            self._buffer = data
             return None
-        at = self._buffer.lower().find(b"content-length:", 0, head_end)
-        length = int(self._buffer[at + 15 : self._buffer.index(b"\r", at)])
-        if len(self._buffer) < head_end + 4 + length:
-            return None
-        status = self._buffer[9:12]
         self._buffer = b""
-        return status
+        return data[9:12]
+
+
+def _length(data: bytes, head_end: int) -> int:
+    """What the head says of the body's length; most servers write the name in one of two ways."""
+    for name in (b"content-length:", b"Content-Length:"):
+        at = data.find(name, 0, head_end)
+        if at >= 0:
+            return int(data[at + len(name) : data.index(b"\r", at)])
+    at = data.lower().index(b"content-length:", 0, head_end)
+    return int(data[at + 15 : data.index(b"\r", at)])

@@ -147,15 +147,14 @@ class Queue:
         is larger than a batch comes alone, and comes back by `ran` until all its rows have run.
         """
         batch: list[Work] = []
-        rows = 0
+        rows = left = 0
         with self.host.lock:
             while self._waiting and (not batch or rows + self._waiting[0].rows <= self.best_rows):
                 work = self._waiting.popleft()
                 if work.abandoned:
                     continue
                 if not work.taken:
-                    self.rows -= work.rows
-                    self.host.remove(self.tenant_id, work.rows)
+                    left += work.rows
                     work.taken, work.taken_at = True, now
                 if work.deadline < now:
                     work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
@@ -163,13 +162,16 @@ class Queue:
                     rows += work.rows
                 batch.append(work)
             self.running += len(batch)
+            if left:
+                self.rows -= left
+                self.host.remove(self.tenant_id, left)
         return batch
 
     def ran(self, batch: list[Work]) -> None:
         """A batch that was taken has run; what has rows left is the next in turn."""
         with self.host.lock:
             self.running -= len(batch)
-            self._waiting.extendleft(work for work in reversed(batch) if work.halfway)
+            self._waiting.extendleft([work for work in reversed(batch) if work.rows_run and work.halfway])
 
     @property
     def in_use(self) -> bool:
@@ -213,17 +215,19 @@ def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: 
     """
     started = time.perf_counter_ns()
     try:
-        pieces = {id(work): _piece(work, joining.best_rows) for work in batch if _is_large(work, joining)}
-        works = [pieces.get(id(work), work) for work in batch if work.error is None]
+        works = [work for work in batch if work.error is None]
+        large = [work for work in works if work.rows > joining.best_rows] if joining.batched else []
+        pieces = {id(work): _piece(work, joining.best_rows) for work in large}
+        if pieces:
+            works = [pieces.get(id(work), work) for work in works]
         for group in _groups([work for work in works if work.inputs is not None], joining):
             _attempt(group, engine, joining, None)
         raw = [work for work in works if work.raw]
         if raw and prepare is not None:
             _attempt(raw, engine, joining, prepare)
         _share_compute(works, (time.perf_counter_ns() - started) // 1000)
-        for work in batch:
-            if id(work) in pieces:
-                _add(work, pieces[id(work)])
+        for work in large:
+            _add(work, pieces[id(work)])
     except Exception as error:
         logger.exception("a batch of %d requests could not be run", len(batch))
         for work in batch:
@@ -231,8 +235,9 @@ def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: 
                 work.error = work.error or error
 
 
-def _is_large(work: Work, joining: Joining) -> bool:
-    return joining.batched and work.rows > joining.best_rows and work.error is None
+def ended(batch: list[Work]) -> list[Work]:
+    """What of a batch that has run has come to its end; the rest has rows left."""
+    return [work for work in batch if not (work.rows_run and work.halfway)]
 
 
 def _piece(work: Work, rows: int) -> Work:

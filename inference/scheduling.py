@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from inference import batching
 from inference.batching import Queue, Work
 
 
@@ -133,7 +134,7 @@ class EngineThreads:
                 self.announce(lane)
             if batch:
                 lane.run(batch, alone=len(batch) == 1 and self._busy == 1 and not len(self._turns))
-            ended = [work for work in batch if not work.halfway]
+            ended = batching.ended(batch)
             if len(ended) < len(batch):  # before it is idle, else the loop would take what is left
                 self.announce(lane)
             with self._wake:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from inference import batching
 from inference.batching import Work
 from inference.plane import cache, gate, routing, traffic
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
@@ -215,4 +216,4 @@ class Predictions:
             return
         while batch := version.queue.take(time.monotonic()):
             version.run(batch, alone=True)
-            self.settling.settle([work for work in batch if not work.halfway])
+            self.settling.settle(batching.ended(batch))
