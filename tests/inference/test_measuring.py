@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+from django.contrib.admin import site
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import models
+from inference.admin.measurements import EngineMeasurementAdmin
 from inference.engines import measuring
 from inference.engines.measuring import BATCH_SIZES, Candidate, NothingRuns, Times
+from inference.models import EngineMeasurement
 from tests.inference.conftest import PlaneSite
 from tests.publishing import CNN, TINY, publish
 
@@ -62,6 +65,15 @@ def test_what_does_not_run_here_is_left_out_and_named() -> None:
     assert measuring.chosen([broken, times("runs", one=1, four=2)]).candidate.file == "runs"
     with pytest.raises(NothingRuns, match="broken: ValueError: no such operation"):
         measuring.chosen([broken])
+
+
+def test_the_admin_shows_the_table_and_what_does_not_run() -> None:
+    broken = Times(Candidate("e", "broken"), {}, "ValueError: <script>")
+    row = EngineMeasurement(table=measuring.as_json([times("fast", one=1, four=2), broken]))
+    page = EngineMeasurementAdmin(EngineMeasurement, site).times(row)
+    assert "<th>1</th><th>4</th>" in page
+    assert "<td>e fast</td><td>1</td><td>1.0</td><td>2.0</td>" in page
+    assert "<p>e broken: ValueError: &lt;script&gt;</p>" in page
 
 
 @pytest.fixture(scope="module")
