@@ -196,8 +196,7 @@ class Predictions:
             self._flush_soon(version)
             return
         exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
-        # Files are never read on the loop: what one costs is not known before.
-        if call.rows == 1 and not call.raw and measured.alone_seconds < ALONE_SECONDS and self.engines.idle:
+        if self.engines.idle and measured.alone_seconds < ALONE_SECONDS and version.is_quick(call):
             self._flush_soon(version)
         else:
             self.engines.announce(version)

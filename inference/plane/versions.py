@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inference import batching
 from inference.batching import HostRows, Joining, Queue, Work
@@ -20,6 +20,9 @@ from inference.plane.directory import VersionEntry
 from inference.plane.loading import Loaded
 from inference.plane.statistics import bucket, no_counts
 from tenants.errors import Unavailable
+
+if TYPE_CHECKING:
+    from inference.protocols.base import Call
 
 RETRY_SECONDS = 5.0
 # What was let go is given back to the system when it is so much: it takes the C library a while, and all its callers.
@@ -83,6 +86,12 @@ class LoadedVersion:
             self.queue.ran(batch)
             if self._leaving:
                 self.leave()
+
+    def is_quick(self, call: "Call") -> bool:
+        """Whether this is one row whose preparing costs little; of a file only what it says of itself is looked at."""
+        if call.rows != 1 or not call.raw:
+            return call.rows == 1
+        return self.served is not None and self.served.is_quick(call.raw[0])
 
     def leave(self) -> None:
         """Closes the engines as soon as all that is queued has run; nothing more comes."""

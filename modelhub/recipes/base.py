@@ -109,6 +109,10 @@ class Served(Protocol):
         """Writes raw input as it came into the model's input for one row; the same code as at training."""
         ...
 
+    def is_quick(self, raw: bytes | Row) -> bool:
+        """Whether to prepare this raw input surely takes no more than a fraction of a millisecond."""
+        ...
+
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
         """The model's outputs for one row, in the language of the task."""
         ...

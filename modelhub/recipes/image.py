@@ -122,6 +122,9 @@ class ServedPictures:
         pixels = self.recipe.row(raw, max_pixels=self.max_pixels) if isinstance(raw, bytes) else raw
         np.multiply(pixels, SCALE, out=into)
 
+    def is_quick(self, raw: bytes | NDArray[np.uint8]) -> bool:
+        return pictures.is_small(raw) if isinstance(raw, bytes) else True
+
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
         positive = float(np.ravel(outputs["score"])[0])
         scores = {self.negative: round(1 - positive, 6), self.positive: round(positive, 6)}

@@ -294,3 +294,18 @@ def test_resizing_averages_over_the_area_of_each_pixel() -> None:
 
 def test_a_jpeg_is_decoded_as_libjpeg_decodes_it() -> None:
     assert (decode(FILES["jpeg"]) == simplejpeg.decode_jpeg(FILES["jpeg"])).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "small"),
+    [
+        (saved(Image.fromarray(scene(256, 256)), "JPEG"), True),
+        (saved(Image.fromarray(scene(256, 257)), "JPEG"), False),
+        (FILES["progressive"], False),  # a pass over its pixels for each scan
+        (saved(image(), "PNG"), False),
+        (saved(image(), "JPEG")[:20], False),
+        (b"", False),
+    ],
+)
+def test_only_a_file_that_says_of_itself_that_it_is_cheap_is_small(data: bytes, small: bool) -> None:
+    assert pictures.is_small(data) is small
