@@ -20,11 +20,13 @@ class EngineGone(Unavailable):
 class Engine(Protocol):
     """A loaded model. `run` may be called by several threads at once.
 
-    `outside_bytes` is what it holds in a process of its own. An engine that is `gone` answers no more.
+    `outside_bytes` is what it holds in a process of its own; `per_thread`, that it holds as much again for each thread
+    that runs it at the same time. An engine that is `gone` answers no more.
     """
 
     name: str
     outside_bytes: int
+    per_thread: bool
     gone: bool
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:

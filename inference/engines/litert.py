@@ -16,6 +16,7 @@ class LiteRT:
 
     name = "litert"
     outside_bytes = 0
+    per_thread = True
     gone = False
 
     def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:

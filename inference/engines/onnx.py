@@ -15,6 +15,7 @@ class Onnx:
 
     name = "onnx"
     outside_bytes = 0
+    per_thread = False
     gone = False
 
     def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:

@@ -32,6 +32,7 @@ class SavedModel:
     """A SavedModel in a zip. As many runs go on at the same time as the host has processors."""
 
     name = "savedmodel"
+    per_thread = False
 
     def __init__(self, *, path: Path, signature: Signature, threads: int = 1) -> None:
         self.gone = False

@@ -61,7 +61,8 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
         if alone is not None:
             alone.close()
         raise
-    memory_bytes = engine.outside_bytes or grown * (threads + (alone is not None))
+    copies = (threads if engine.per_thread else 1) + (alone is not None)
+    memory_bytes = engine.outside_bytes or grown * copies
     return Loaded(engine, alone, served, measured, memory_bytes)
 
 

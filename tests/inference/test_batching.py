@@ -19,6 +19,7 @@ class Doubling:
 
     name = "doubling"
     outside_bytes = 0
+    per_thread = True
     gone = False
 
     def __init__(self) -> None:
@@ -185,6 +186,7 @@ def test_an_engine_that_fails_fails_its_batch_and_no_more() -> None:
     class Broken:
         name = "broken"
         outside_bytes = 0
+        per_thread = True
         gone = False
 
         def run(self, inputs: Tensors) -> dict[str, Tensor]:

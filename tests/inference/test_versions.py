@@ -25,6 +25,7 @@ class Idle:
 
     name = "idle"
     outside_bytes = 0
+    per_thread = True
     gone = False
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
