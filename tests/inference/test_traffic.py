@@ -53,7 +53,11 @@ def change(client: httpx.Client, **body: Any) -> None:
 
 
 def settle(client: httpx.Client) -> None:
-    """Until what was changed has reached the plane: its own deployments are announced in order."""
+    """Until what was changed has reached the plane, which waits for the feed for a name that it does not know.
+
+    Then a version that is new there is loaded; it takes a few milliseconds, during which another one stands in.
+    """
+    assert client.get("/v1/models/not-there").status_code == 404
     time.sleep(0.3)
 
 

@@ -8,7 +8,8 @@ from tests.inference.conftest import PlaneSite
 from tests.live import ROOT
 
 BACKGROUND = {"directory-feed", "shipper"}
-NOW_AND_THEN = {"statistics"}
+# Statistics are brought every ten seconds, and who loads a version reads how it was measured.
+NOW_AND_THEN = {"statistics", "load_0"}
 
 
 def test_a_warm_prediction_makes_no_query(plane: PlaneSite) -> None:
@@ -19,10 +20,9 @@ def test_a_warm_prediction_makes_no_query(plane: PlaneSite) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["first"], found["statuses"]) == (200, [200])
-    assert {
-        thread for thread, _ in found["queries"]
-    } - NOW_AND_THEN == BACKGROUND  # the recorder works: these two do query
-    assert len(found["queries"]) < 50
+    queries = [thread for thread, _ in found["queries"] if thread not in NOW_AND_THEN]
+    assert set(queries) == BACKGROUND  # the recorder works: these two do query
+    assert len(queries) < 50
 
 
 def test_the_plane_imports_no_tensorflow() -> None:
