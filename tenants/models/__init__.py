@@ -5,6 +5,7 @@ from tenants.models.api_keys import ApiKey
 from tenants.models.audit import AuditEvent
 from tenants.models.billing import Meter, Plan, Price
 from tenants.models.idempotency import IdempotentAnswer
+from tenants.models.notices import Notice
 from tenants.models.quotas import Period, QuotaBucket, QuotaLease
 from tenants.models.scoped import TenantOwned
 from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
@@ -15,6 +16,7 @@ __all__ = [
     "IdempotentAnswer",
     "Membership",
     "Meter",
+    "Notice",
     "Period",
     "Plan",
     "Price",
