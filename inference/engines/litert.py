@@ -60,9 +60,9 @@ class _Interpreter:
     @classmethod
     def load(cls, path: Path, signature: Signature, threads: int) -> "_Interpreter":
         interpreter = _shaped(path, threads)
-        runner = interpreter.get_signature_runner()
-        inputs = _by_name(signature.inputs, runner.get_input_details())
-        outputs = _by_name(signature.outputs, runner.get_output_details())
+        # A runner that somebody keeps, if only in a traceback, would keep the interpreter from being shaped.
+        inputs = _by_name(signature.inputs, interpreter.get_signature_runner().get_input_details())
+        outputs = _by_name(signature.outputs, interpreter.get_signature_runner().get_output_details())
         return cls(
             interpreter=interpreter,
             inputs=tuple((name, details["index"]) for name, details in inputs),
@@ -98,9 +98,9 @@ def _shaped(path: Path, threads: int) -> Any:
                 experimental_delegates=[library.delegate(threads)],
                 experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )
-        except (RuntimeError, litert_library.Failed):
-            # What the default delegate does not take either runs without one.
-            logger.warning("XNNPACK refuses %s; the interpreter decides by itself", path, exc_info=True)
+        except (RuntimeError, litert_library.Failed) as error:
+            # The interpreter goes on without its default delegate where that refuses.
+            logger.warning("XNNPACK refuses %s (%s); the interpreter decides by itself", path, error)
     return Interpreter(model_path=str(path), num_threads=threads)
 
 
