@@ -3,6 +3,8 @@
 `tiny.tflite`: 4 numbers to 3. `identity.tflite`: a row of 4 numbers to itself. `cnn.int8.tflite` and `cnn.fp32.tflite`:
 the seed CNN with random weights, which cost what trained ones cost; `cnn.onnx` and `cnn.savedmodel.zip` are the same.
 `words.savedmodel.zip`: texts and numbers to upper-case texts, their lengths, and the numbers doubled.
+`mixed.tflite`: rows of numbers and a number to add for each row, to the sums of the rows as float32, whether they are
+positive, and those that are, as many as they happen to be.
 """
 
 import os
@@ -67,7 +69,23 @@ def main() -> None:
         )
         return module
 
-    makers = {"tiny": tiny, "identity": identity, "cnn": cnn, "words": words}
+    def mixed() -> "tf.Module":
+        module = tf.Module()
+
+        def serve(number: Any, more: Any) -> Any:
+            total = tf.reduce_sum(number, axis=1) + tf.cast(more, tf.float32)
+            return {"total": total, "positive": total > 0, "found": tf.boolean_mask(total, total > 0)}
+
+        module.serve = tf.function(
+            serve,
+            input_signature=[
+                tf.TensorSpec([None, None], tf.float32, name="number"),
+                tf.TensorSpec([None], tf.int32, name="more"),
+            ],
+        )
+        return module
+
+    makers = {"tiny": tiny, "identity": identity, "cnn": cnn, "words": words, "mixed": mixed}
     folder = Path(sys.argv[1])
     for name in sys.argv[2:]:
         keras.utils.set_random_seed(0)
@@ -78,11 +96,26 @@ def main() -> None:
         elif name.endswith(".onnx"):
             convert.onnx_file(model, "image", "score", draft)
         else:
-            converter = tf.lite.TFLiteConverter.from_keras_model(model)
-            if ".int8." in name:
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            draft.write_bytes(converter.convert())
+            draft.write_bytes(_converted(model, int8=".int8." in name))
         draft.rename(folder / name)
+
+
+def _converted(model: Any, *, int8: bool) -> bytes:
+    """The LiteRT file of a Keras model, or of the function that a module serves."""
+    import keras
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as scratch:
+        if isinstance(model, keras.Model):
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        else:
+            tf.saved_model.save(model, scratch, signatures={"serving_default": model.serve})
+            converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
+        if int8:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        written = converter.convert()
+    assert isinstance(written, bytes)
+    return written
 
 
 def _saved_model(model: Any, path: Path) -> None:

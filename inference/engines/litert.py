@@ -1,14 +1,18 @@
 """LiteRT (XNNPACK): an interpreter for each run that goes on at the same time."""
 
+import logging
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from inference.engines import litert_library
 from inference.engines.base import Tensor, Tensors
 from modelhub.signatures import Signature, TensorSpec
+
+logger = logging.getLogger(__name__)
 
 
 class LiteRT:
@@ -55,10 +59,10 @@ class _Interpreter:
 
     @classmethod
     def load(cls, path: Path, signature: Signature, threads: int) -> "_Interpreter":
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        runner = interpreter.get_signature_runner()
-        inputs = _by_name(signature.inputs, runner.get_input_details())
-        outputs = _by_name(signature.outputs, runner.get_output_details())
+        interpreter = _shaped(path, threads)
+        # A runner that somebody keeps, if only in a traceback, would keep the interpreter from being shaped.
+        inputs = _by_name(signature.inputs, interpreter.get_signature_runner().get_input_details())
+        outputs = _by_name(signature.outputs, interpreter.get_signature_runner().get_output_details())
         return cls(
             interpreter=interpreter,
             inputs=tuple((name, details["index"]) for name, details in inputs),
@@ -81,6 +85,23 @@ class _Interpreter:
         for name, index in self.inputs:
             self.interpreter.resize_tensor_input(index, inputs[name].shape)
         self.interpreter.allocate_tensors()
+
+
+def _shaped(path: Path, threads: int) -> Any:
+    """An interpreter whose weights are packed, without Python's lock if the C library is the one that is known."""
+    library = litert_library.library()
+    if library is not None:
+        try:
+            return Interpreter(
+                model_path=str(path),
+                num_threads=threads,
+                experimental_delegates=[library.delegate(threads)],
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
+        except (RuntimeError, litert_library.Failed) as error:
+            # The interpreter goes on without its default delegate where that refuses.
+            logger.warning("XNNPACK refuses %s (%s); the interpreter decides by itself", path, error)
+    return Interpreter(model_path=str(path), num_threads=threads)
 
 
 def _by_name(specs: tuple[TensorSpec, ...], details: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Measuring in a process of its own: shaping a LiteRT interpreter holds Python's lock for milliseconds a megabyte.
+"""Measuring in a process of its own, where nothing else waits for Python's lock or is kept waiting for it.
 
     python -m inference.engines.measuring_process < TASK > TABLE
 
@@ -20,7 +20,7 @@ from modelhub import signatures
 from modelhub.signatures import Signature
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Up to this size an interpreter is shaped in a few milliseconds.
+# Up to this size a measurement is short, and whatever an engine does with Python's lock takes a few milliseconds.
 SMALL_BYTES = 1024**2
 MOST_SECONDS = 600.0
 # All of the environment that the process gets: neither the database's address nor any secret.

@@ -47,7 +47,8 @@ def open_site(site: LiveSite, files: dict[str, Path]) -> PlaneSite:
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return models.made(folder, "tiny.tflite", "identity.tflite", "cnn.int8.tflite")
+    names = ("tiny.tflite", "identity.tflite", "cnn.int8.tflite", "cnn.fp32.tflite", "mixed.tflite")
+    return models.made(folder, *names)
 
 
 @pytest.fixture(scope="session")
