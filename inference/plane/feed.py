@@ -27,7 +27,7 @@ from inference.plane.directory import (
 )
 from modelhub.models import ModelVersion
 from modelhub.signatures import from_json as signature_from_json
-from tenants import scoping
+from tenants import api_keys, scoping
 from tenants.models import ApiKey, Tenant
 
 CHANNEL = "directory"
@@ -234,6 +234,8 @@ def _key_entry(key: ApiKey, tenant: TenantEntry) -> KeyEntry:
         tenant=tenant,
         scopes=frozenset(key.scopes),
         expires_at=_seconds(key.expires_at),
+        networks=api_keys.networks_of(key),
+        may_call=None if key.deployments is None else frozenset(key.deployments),
     )
 
 
