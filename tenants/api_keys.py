@@ -102,15 +102,17 @@ def create(
             f"The key would have expired already: expires_at is {expires_at.isoformat()}, now is {now.isoformat()}.",
             errors=(FieldError("expires_at", "Expected a time in the future."),),
         )
-    new = _draw(
-        tenant=tenant,
-        name=name,
-        scopes=sorted(rights.scopes, key=SCOPES.index),
-        networks=None if rights.networks is None else list(dict.fromkeys(map(str, rights.networks))),
-        deployments=None if deployments is None else sorted(set(deployments)),
-        created_at=now,
-        created_by=actor,
-        expires_at=expires_at,
+    new = _written(
+        ApiKey(
+            tenant=tenant,
+            name=name,
+            scopes=sorted(rights.scopes, key=SCOPES.index),
+            networks=None if rights.networks is None else list(dict.fromkeys(map(str, rights.networks))),
+            deployments=None if deployments is None else sorted(set(deployments)),
+            created_at=now,
+            created_by=actor,
+            expires_at=expires_at,
+        )
     )
     audit.record(
         tenant=tenant, actor=actor, verb="api_key.create", subject=new.row.pk, name=name, scopes=new.row.scopes,
@@ -128,16 +130,18 @@ def rotate(
     row = rows.select_for_update(of=("self",)).select_related("tenant").get(pk=key.pk)
     _check_rotatable(row, grace, now)
     _check_grant(rights_of(row), may_grant, actor)
-    new = _draw(
-        tenant=row.tenant,
-        name=row.name,
-        scopes=row.scopes,
-        networks=row.networks,
-        deployments=row.deployments,
-        created_at=now,
-        created_by=actor,
-        expires_at=None if row.expires_at is None else now + (row.expires_at - row.created_at),
-        replaces=row,
+    new = _written(
+        ApiKey(
+            tenant=row.tenant,
+            name=row.name,
+            scopes=row.scopes,
+            networks=row.networks,
+            deployments=row.deployments,
+            created_at=now,
+            created_by=actor,
+            expires_at=None if row.expires_at is None else now + (row.expires_at - row.created_at),
+            replaces=row,
+        )
     )
     ends = min(row.expires_at or now + grace, now + grace)
     rows.filter(pk=row.pk).update(**({"expires_at": ends} if grace else {"revoked_at": now}))
@@ -251,10 +255,11 @@ def _end(key: ApiKey, *, now: datetime) -> bool:
     return bool(changed)
 
 
-def _draw(**columns: Any) -> NewKey:
-    """A row with these columns, and the text of its key."""
+def _written(row: ApiKey) -> NewKey:
+    """Draws the text of a new key and writes its row."""
     text = draw()
-    row = ApiKey.objects.create(**{"prefix": text[:PREFIX_LENGTH], "digest": digest(text), **columns})
+    row.prefix, row.digest = text[:PREFIX_LENGTH], digest(text)
+    row.save(force_insert=True)
     return NewKey(row=row, text=text)
 
 
