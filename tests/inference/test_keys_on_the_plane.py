@@ -32,11 +32,11 @@ class Pair:
     owner: httpx.Client
     lines: dict[int, httpx.Client]
 
-    def make(self, **wanted: Any) -> Any:
+    def make(self, *, sender: str = "192.0.2.7", **wanted: Any) -> Any:
         """A new key, which each process knows when this returns."""
         made = self.owner.post("/api/v1/api-keys", json={"name": "k", "scopes": ["predict", "read"]} | wanted)
         assert made.status_code == 201, made.text
-        self.until(lambda line: ask(line, made.json()["key"]).status_code != 401)
+        self.until(lambda line: ask(line, made.json()["key"], sender=sender).status_code != 401)
         return made.json()
 
     def until(self, seen: Callable[[httpx.Client], bool]) -> dict[int, float]:
@@ -154,7 +154,7 @@ def test_a_stream_of_events_is_opened_from_the_keys_networks_only(pair: Pair) ->
 
 @pytest.mark.parametrize("path", [PREDICT, "/api/v1/deployments/identity/predict", "/v2/models/identity/infer"])
 def test_every_key_that_does_not_work_gets_the_same_answer(pair: Pair, path: str) -> None:
-    made, bound = pair.make(), pair.make(networks=["203.0.113.0/24"])
+    made, bound = pair.make(), pair.make(networks=["203.0.113.0/24"], sender="203.0.113.1")
     ended = pair.make()
     pair.owner.delete(f"/api/v1/api-keys/{ended['id']}")
     soon = pair.make(expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3)))
@@ -183,7 +183,7 @@ def shown(answer: httpx.Response) -> tuple[tuple[str, str], ...]:
 
 def test_a_revoked_key_is_refused_by_every_process(pair: Pair, record_property: Callable[[str, object], None]) -> None:
     """By order, not by the clock: a name that is not known is answered when all that was committed has been heard."""
-    seconds = []
+    seconds: list[float] = []
     for _ in range(10):
         key = pair.make()
         assert pair.owner.delete(f"/api/v1/api-keys/{key['id']}").status_code == 200

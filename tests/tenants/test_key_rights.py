@@ -93,7 +93,8 @@ def test_a_deployment_that_is_not_there_cannot_be_listed(
     assert "no deployment 'nope'" in refused(acme_client, deployments=[acmes_own, "nope"])
     foreign = refused(globex_client, deployments=[acmes_own])
     assert foreign == refused(globex_client, deployments=["missing"]).replace("missing", acmes_own)
-    for wrong in ([], [""], [acmes_own] * 101, acmes_own, [{}], ["\0"]):
+    wrongs: list[Any] = [[], [""], [acmes_own] * 101, acmes_own, [{}], ["\0"]]
+    for wrong in wrongs:
         refused(acme_client, deployments=wrong)
 
 

@@ -22,7 +22,7 @@ def fresh_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "leak_reports", rates.Bound(keys.LEAK_REPORTS_PER_MINUTE))
 
 
-def report(text: Any, **extra: str) -> Any:
+def report(text: Any, **extra: Any) -> Any:
     return APIClient().post(PATH, {"key": text}, format="json", **extra)
 
 
