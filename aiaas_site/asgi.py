@@ -92,7 +92,9 @@ class Door:
         if declared > limit:
             await _refuse(TooLarge(f"The body has {declared:,} bytes; the limit is {limit:,}."), send)
         else:
-            await self._control(scope, receive, send)
+            # WSGI knows X_Forwarded_For from X-Forwarded-For no more, and proxies watch over the latter only.
+            headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
+            await self._control({**scope, "headers": headers}, receive, send)
 
     async def _metrics(self, scope: Scope, send: Send) -> None:
         """What Prometheus reads, for whoever has the token; without a token there is no such page."""

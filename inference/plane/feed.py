@@ -8,7 +8,7 @@ import select
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -170,7 +170,7 @@ def read(tenant_id: str | None = None) -> dict[str, tuple[list[KeyEntry], Tenant
         found = {}
         for tenant in tenants:
             entry = _tenant_entry(tenant, deployments[tenant.pk])
-            found[tenant.pk] = ([_key_entry(key, entry) for key in keys[tenant.pk]], entry)
+            found[tenant.pk] = ([*_key_entries(keys[tenant.pk], entry)], entry)
         return found
 
 
@@ -225,6 +225,15 @@ def _tenant_entry(tenant: Tenant, deployments: dict[str, DeploymentEntry]) -> Te
         per_month=tenant.plan.predictions_per_month,
         rate_policy=", ".join(f'"{name}";q={limit};w={window}' for name, limit, window in limits if limit is not None),
     )
+
+
+def _key_entries(keys: list[ApiKey], tenant: TenantEntry) -> Iterator[KeyEntry]:
+    """One that cannot be read is refused, and harms no other."""
+    for key in keys:
+        try:
+            yield _key_entry(key, tenant)
+        except ValueError:
+            logger.exception("%s of %s has networks that cannot be read", key.pk, tenant.id)
 
 
 def _key_entry(key: ApiKey, tenant: TenantEntry) -> KeyEntry:

@@ -11,10 +11,14 @@ import httpx
 import psutil
 import psycopg2
 import pytest
+from django.utils import timezone
 
 from aiaas_site import embedded_database
+from inference.plane import feed
 from inference.plane.feed import CATCH_UP_SECONDS
-from tenants import api_keys
+from tenants import api_keys, scoping
+from tenants.models import ApiKey
+from tests.conftest import Account
 from tests.inference.conftest import PlaneSite
 from tests.inference.test_plane import PREDICT, ROWS
 from tests.live import LiveSite, free_port
@@ -76,6 +80,11 @@ def pair(plane: PlaneSite) -> Iterator[Pair]:
         yield Pair(plane.site, url, owner, lines)
     server.terminate()
     server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def office_key(pair: Pair) -> str:
+    return str(pair.make(networks=["192.0.2.0/24"])["key"])
 
 
 def process_at(line: httpx.Client, pids: set[int]) -> int:
@@ -141,6 +150,27 @@ def test_a_key_works_from_its_networks_only(pair: Pair) -> None:
         assert line.post(PREDICT, json=ROWS, headers={"X-API-Key": key}).status_code == 401  # it is loopback itself
 
 
+@pytest.mark.parametrize("path", [PREDICT, "/api/v1/me", "/api/v1/batch-predictions/bat_none/events"])
+@pytest.mark.parametrize(
+    ("lines", "taken"),
+    [
+        ([("X-Forwarded-For", OFFICE)], True),
+        ([("X-Forwarded-For", ELSEWHERE), ("X-Forwarded-For", OFFICE)], True),  # a proxy may add a line of its own
+        ([("X-Forwarded-For", OFFICE), ("X-Forwarded-For", ELSEWHERE)], False),
+        ([("X-Forwarded-For", ELSEWHERE), ("X_Forwarded_For", OFFICE)], False),
+        ([("X_Forwarded_For", OFFICE)], False),
+        ([("Forwarded", f"for={OFFICE}"), ("X-Real-IP", OFFICE)], False),
+    ],
+)
+def test_a_client_cannot_claim_an_address(
+    pair: Pair, office_key: str, path: str, lines: list[tuple[str, str]], taken: bool
+) -> None:
+    (line, *_) = pair.lines.values()
+    method, body = ("POST", ROWS) if path == PREDICT else ("GET", None)
+    answer = line.request(method, path, headers=[("X-API-Key", office_key), *lines], json=body)
+    assert (answer.status_code != 401) == taken
+
+
 def test_a_stream_of_events_is_opened_from_the_keys_networks_only(pair: Pair) -> None:
     key = pair.make(networks=["192.0.2.0/24"])["key"]
     (line, *_) = pair.lines.values()
@@ -150,6 +180,15 @@ def test_a_stream_of_events_is_opened_from_the_keys_networks_only(pair: Pair) ->
     unknown = ask(line, api_keys.draw(), method="GET", path=path)
     assert refused.status_code == 401
     assert (refused.text, shown(refused)) == (unknown.text, shown(unknown))
+
+
+def test_a_key_that_cannot_be_read_is_left_out_and_harms_no_other(acme: Account) -> None:
+    with scoping.operator():
+        now = timezone.now()
+        broken = api_keys.create(tenant=acme.tenant, name="k", scopes=["predict"], actor="test", now=now).row
+        ApiKey.across_tenants.filter(pk=broken.pk).update(networks=["office"])
+    keys, _ = feed.read(acme.tenant.pk)[acme.tenant.pk]
+    assert [key.digest for key in keys] == [api_keys.digest(acme.key)]
 
 
 @pytest.mark.parametrize("path", [PREDICT, "/api/v1/deployments/identity/predict", "/v2/models/identity/infer"])

@@ -11,9 +11,11 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from tenants import accounts, api_keys, scoping
+from tenants.errors import Conflict
 from tenants.models import ApiKey, AuditEvent
 from tests.conftest import Account
 from tests.test_permissions import a_deployment
+from tests.threads import in_threads
 
 KEYS = "/api/v1/api-keys"
 OFFICE = ["192.0.2.0/24", "2001:db8::/32"]
@@ -189,6 +191,27 @@ def test_only_a_key_that_works_is_rotated_and_only_once(acme_client: APIClient) 
     acme_client.delete(f"{KEYS}/{gone['id']}")
     ended = rotate(acme_client, gone)
     assert (ended.status_code, "is revoked" in ended.json()["detail"]) == (409, True)
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_of_many_rotations_at_once_one_makes_a_successor(acme: Account) -> None:
+    now = timezone.now()
+    with scoping.operator():
+        old = api_keys.create(tenant=acme.tenant, name="k", scopes=["read"], actor="test", now=now).row
+    made: list[api_keys.NewKey | None] = []
+
+    def rotate_it(_: int) -> None:
+        try:
+            with scoping.tenant(acme.tenant.pk):
+                made.append(api_keys.rotate(key=old, actor="test", now=now))
+        except Conflict:
+            made.append(None)
+
+    in_threads(rotate_it, 4)
+    (new,) = [one for one in made if one is not None]
+    with scoping.operator():
+        assert ApiKey.across_tenants.get(replaces=old) == new.row
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize("grace", [-1, 2_592_001, 1.5, "soon", True, None, [], 10**30])

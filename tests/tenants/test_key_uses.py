@@ -102,7 +102,7 @@ def test_a_key_that_is_refused_is_not_used(acme: Account) -> None:
     assert not key_uses._noted
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_writing_a_use_announces_nothing_and_revoking_does(acme: Account) -> None:
     """Else every use would have each plane read all that its tenant has."""
     key_id = make(acme).row.pk
