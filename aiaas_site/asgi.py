@@ -29,6 +29,7 @@ from inference.plane import asgi as plane_asgi
 from inference.plane import events, metrics
 from inference.plane.app import Plane
 from inference.plane.routes import takes
+from tenants import key_uses
 from tenants.api import problems
 from tenants.errors import NotFound, Refusal, TooLarge, Unavailable
 
@@ -50,6 +51,7 @@ class Door:
         self._control = control
         self._leaving = False
         self.events = events.Events()
+        self._key_uses = key_uses.Writer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -90,7 +92,9 @@ class Door:
         if declared > limit:
             await _refuse(TooLarge(f"The body has {declared:,} bytes; the limit is {limit:,}."), send)
         else:
-            await self._control(scope, receive, send)
+            # WSGI knows X_Forwarded_For from X-Forwarded-For no more, and proxies watch over the latter only.
+            headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
+            await self._control({**scope, "headers": headers}, receive, send)
 
     async def _metrics(self, scope: Scope, send: Send) -> None:
         """What Prometheus reads, for whoever has the token; without a token there is no such page."""
@@ -119,6 +123,7 @@ class Door:
             if self.plane is not None:
                 await self.plane.start()
             self.events.start()
+            self._key_uses.start()
         except ImproperlyConfigured as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -129,6 +134,7 @@ class Door:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.events.stop()
+        await asyncio.to_thread(self._key_uses.stop)
         if self.plane is not None:
             await self.plane.stop()
         if log is not None:

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 
+from tenants import addresses
+
 DURABILITIES = ("process", "disk")
 
 
@@ -18,6 +20,17 @@ def durability_is_known(*, app_configs: Sequence[AppConfig] | None, **options: A
         return []
     message = f"METERING_DURABILITY is {settings.METERING_DURABILITY!r}; expected {' or '.join(DURABILITIES)}."
     return [checks.Error(message, id="aiaas_site.E001")]
+
+
+@register()
+def proxies_are_networks(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """What cannot be read must not come out at the first key that is bound to networks."""
+    try:
+        for text in settings.TRUSTED_PROXIES:
+            addresses.network(text)
+    except ValueError as error:
+        return [checks.Error(f"TRUSTED_PROXIES: {error}", id="aiaas_site.E002")]
+    return []
 
 
 @register(Tags.security, deploy=True)

@@ -14,6 +14,8 @@ PRODUCTION = env.str("AIAAS_ENV", default="local") == "production"
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY") if PRODUCTION else env.str("SECRET_KEY", default="") or local_secret("secret_key")
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+# Whose X-Forwarded-For is believed where an address matters: the networks of the site's own proxies.
+TRUSTED_PROXIES: list[str] = env.list("TRUSTED_PROXIES", default=[])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [

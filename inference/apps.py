@@ -5,3 +5,9 @@ from django.apps import AppConfig
 
 class InferenceConfig(AppConfig):
     name = "inference"
+
+    def ready(self) -> None:
+        from inference import deployments
+        from tenants import api_keys
+
+        api_keys.existing_deployments = deployments.existing

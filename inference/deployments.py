@@ -1,7 +1,7 @@
 """Deployments: the verbs. Each is one change with its row in the audit trail."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -226,6 +226,11 @@ def get(*, tenant: Tenant, name: str, lock: bool = False) -> Deployment:
     if row is None:
         raise NotFound(f"There is no deployment {name!r}.")
     return row
+
+
+def existing(tenant: Tenant, names: Collection[str]) -> set[str]:
+    """Which of these names are those of deployments of the tenant."""
+    return set(Deployment.objects.for_tenant(tenant).filter(name__in=names).values_list("name", flat=True))
 
 
 def with_versions(rows: QuerySet[Deployment]) -> QuerySet[Deployment]:

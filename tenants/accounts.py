@@ -9,7 +9,8 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from tenants import audit
+from tenants import api_keys, audit
+from tenants.api_keys import Rights
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
 from tenants.models import ApiKey, Membership, Plan, Role, Tenant
 
@@ -33,6 +34,11 @@ class Caller:
     membership: Membership | None = None
 
     is_authenticated = True
+
+    @property
+    def rights(self) -> Rights:
+        """What the caller may give to a key at most."""
+        return api_keys.rights_of(self.key) if self.key else Rights(self.scopes)
 
     @property
     def id(self) -> str:

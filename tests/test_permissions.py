@@ -41,6 +41,16 @@ def a_key(account: Account) -> Things:
     return {"key_id": new.row.pk}
 
 
+def a_managing_key(account: Account) -> Things:
+    """What it may do is all that the caller must have: who rotates it gets it."""
+    new = api_keys.create(tenant=account.tenant, name="spare", scopes=["manage"], actor="test", now=timezone.now())
+    return {"key_id": new.row.pk}
+
+
+def a_keys_text(account: Account) -> Things:
+    return {"text": api_keys.draw()}
+
+
 def this_month(account: Account) -> Things:
     return {"month": f"{timezone.now():%Y-%m}"}
 
@@ -155,6 +165,7 @@ class Route:
 
     `body` is sent as JSON, its `{names}` filled in from the things, or, if it is bytes, as `content_type`.
     `missing` gives values that name nothing. `theirs` is what globex is answered where a body names acme's things.
+    What is `public` needs no key.
     """
 
     method: str
@@ -167,6 +178,7 @@ class Route:
     shared: bool = False
     missing: Things = field(default_factory=dict)
     theirs: int = 0
+    public: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -178,6 +190,8 @@ ROUTES = [
     Route("POST", "/api-keys", "manage", 201, body={"name": "new", "scopes": ["manage"]}),
     Route("GET", "/api-keys/{key_id}", "manage", things=a_key),
     Route("DELETE", "/api-keys/{key_id}", "manage", things=a_key),
+    Route("POST", "/api-keys/{key_id}/rotate", "manage", 201, things=a_managing_key, body={}),
+    Route("POST", "/leaked-keys", ANYBODY_OF_THE_TENANT, 202, things=a_keys_text, body={"key": "{text}"}, public=True),
     Route("GET", "/datasets", "read", things=a_dataset),
     Route("POST", "/datasets", "manage", 201, body={"name": "new", "kind": "image-classification"}),
     Route("GET", "/datasets/{dataset_id}", "read", things=a_dataset),
@@ -290,7 +304,8 @@ def insiders(route: Route) -> dict[str, int]:
 def outsiders(route: Route) -> dict[str, int]:
     """What everybody else is answered: their own things where the path names none of acme's."""
     theirs = route.theirs or (404 if names_things(route) else route.status)
-    return {"nobody": 401, "wrong key": 401, "stranger": 401, "globex owner": theirs, "globex key": theirs}
+    nobodys = route.status if route.public else 401
+    return {"nobody": nobodys, "wrong key": nobodys, "stranger": nobodys, "globex owner": theirs, "globex key": theirs}
 
 
 def needed(route: Route) -> tuple[str, ...]:

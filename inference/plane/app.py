@@ -208,7 +208,7 @@ class Plane:
             self.predictions.find(exchange, found, now)
         elif not found.route.public:
             self.directory.check_fresh(now)
-            exchange.key = gate.identify(exchange.request.headers, self.directory)
+            exchange.key = gate.identify(exchange.request.headers, exchange.request.client, self.directory)
         return Asked(
             exchange.request, found.match, exchange.key, exchange.deployment, self.versions, self.directory,
             self.statistics, ready=self.healthy(), limits_rows=self.limits.rows, shadows=self.shadows,

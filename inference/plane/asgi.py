@@ -18,7 +18,7 @@ async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> Non
     try:
         if scope["method"] in ("POST", "PUT", "PATCH"):
             plane.directory.check_fresh(time.monotonic())
-            gate.identify(headers, plane.directory)  # before a byte of the body is read
+            gate.identify(headers, address, plane.directory)  # before a byte of the body is read
         body = await gate.read_body(headers, receive, plane.limits)
     except Disconnected:
         return

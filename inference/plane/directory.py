@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelhub.signatures import Signature
-from tenants.errors import NotFound, Unauthenticated, Unavailable
+from tenants.addresses import Network
+from tenants.api_keys import KeyRefused
+from tenants.errors import NotFound, Unavailable
 
 STALE_AFTER = 5.0
 
@@ -97,23 +99,31 @@ class TenantEntry:
     per_month: int | None
     rate_policy: str
 
-    def deployment(self, name: str) -> DeploymentEntry:
-        """The tenant's deployment of this name; another tenant's is not there."""
-        found = self.deployments.get(name)
-        if found is None:
-            raise UnknownDeployment(name)
-        return found
-
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """A live key."""
+    """A live key. `networks` are those it works from, `may_call` the names it may call; none means any."""
 
     id: str
     digest: bytes
     tenant: TenantEntry
     scopes: frozenset[str]
     expires_at: float | None
+    networks: tuple[Network, ...] | None = None
+    may_call: frozenset[str] | None = None
+
+    def deployment(self, name: str) -> DeploymentEntry | None:
+        """The deployment of this name, if the key may call it: one that it may not is not there."""
+        if self.may_call is not None and name not in self.may_call:
+            return None
+        return self.tenant.deployments.get(name)
+
+    def deployments(self) -> dict[str, DeploymentEntry]:
+        """Those that the key may call, by name."""
+        found = self.tenant.deployments
+        if self.may_call is None:
+            return found
+        return {name: one for name, one in found.items() if name in self.may_call}
 
 
 class UnknownDeployment(NotFound):
@@ -137,7 +147,7 @@ class Directory:
         """The live key with this digest. `now` in Unix seconds."""
         found = self._keys.get(digest)
         if found is None or (found.expires_at is not None and found.expires_at <= now):
-            raise Unauthenticated("The API key is not known, has expired or was revoked.")
+            raise KeyRefused
         return found
 
     def check_fresh(self, monotonic: float) -> None:

@@ -23,7 +23,7 @@ from django.utils import timezone
 from inference import batch_predictions
 from inference.models import BatchPrediction
 from inference.plane.gate import Receive, Scope, Send
-from tenants import api_keys, scoping
+from tenants import addresses, api_keys, scoping
 from tenants.api import problems
 from tenants.api.authentication import presented_key
 from tenants.errors import Denied, MethodNotAllowed, NotFound, OverQuota, Refusal, Unauthenticated, Unavailable
@@ -111,7 +111,7 @@ class Events:
         try:
             if scope["method"] != "GET":
                 raise MethodNotAllowed(f"{scope['method']} is not taken here; expected GET.")
-            key, seen = await self._in_thread(_opened, headers, match[1])
+            key, seen = await self._in_thread(_opened, headers, (scope.get("client") or ("",))[0], match[1])
             self._admit(key.tenant_id)
         except Refusal as refusal:
             await _refuse(refusal, send)
@@ -206,15 +206,14 @@ class Events:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _closing_what_broke, call, *arguments)
 
 
-def _opened(headers: dict[str, str], job_id: str) -> tuple[ApiKey, Seen]:
+def _opened(headers: dict[str, str], peer: str, job_id: str) -> tuple[ApiKey, Seen]:
     """Who asks, and the job that is asked for; another tenant's is not there."""
     text = presented_key(headers.get("authorization", ""), headers.get("x-api-key", ""))
     if text is None:
         raise Unauthenticated("Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
+    sender = addresses.sender(peer, headers.get("x-forwarded-for", ""))
     with scoping.operator():
-        key = api_keys.find(text=text, now=timezone.now())
-    if key is None:
-        raise Unauthenticated("The API key is not known, has expired or was revoked.")
+        key = api_keys.find(text=text, sender=sender, now=timezone.now())
     if SCOPE not in key.scopes:
         raise Denied(f"GET here needs the scope {SCOPE}; this key has {', '.join(sorted(key.scopes))}.")
     if "\0" in job_id or not job_id.isascii():

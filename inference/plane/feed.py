@@ -8,7 +8,7 @@ import select
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from inference.plane.directory import (
 )
 from modelhub.models import ModelVersion
 from modelhub.signatures import from_json as signature_from_json
-from tenants import scoping
+from tenants import api_keys, scoping
 from tenants.models import ApiKey, Tenant
 
 CHANNEL = "directory"
@@ -170,7 +170,7 @@ def read(tenant_id: str | None = None) -> dict[str, tuple[list[KeyEntry], Tenant
         found = {}
         for tenant in tenants:
             entry = _tenant_entry(tenant, deployments[tenant.pk])
-            found[tenant.pk] = ([_key_entry(key, entry) for key in keys[tenant.pk]], entry)
+            found[tenant.pk] = ([*_key_entries(keys[tenant.pk], entry)], entry)
         return found
 
 
@@ -227,6 +227,15 @@ def _tenant_entry(tenant: Tenant, deployments: dict[str, DeploymentEntry]) -> Te
     )
 
 
+def _key_entries(keys: list[ApiKey], tenant: TenantEntry) -> Iterator[KeyEntry]:
+    """One that cannot be read is refused, and harms no other."""
+    for key in keys:
+        try:
+            yield _key_entry(key, tenant)
+        except ValueError:
+            logger.exception("%s of %s has networks that cannot be read", key.pk, tenant.id)
+
+
 def _key_entry(key: ApiKey, tenant: TenantEntry) -> KeyEntry:
     return KeyEntry(
         id=key.pk,
@@ -234,6 +243,8 @@ def _key_entry(key: ApiKey, tenant: TenantEntry) -> KeyEntry:
         tenant=tenant,
         scopes=frozenset(key.scopes),
         expires_at=_seconds(key.expires_at),
+        networks=api_keys.networks_of(key),
+        may_call=None if key.deployments is None else frozenset(key.deployments),
     )
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.plane.directory import Directory, KeyEntry
+from tenants import addresses, key_uses
+from tenants.addresses import Network
+from tenants.api_keys import KeyRefused
 from tenants.errors import Denied, Invalid, TooLarge, Unauthenticated
 
 Scope = MutableMapping[str, Any]
@@ -32,8 +35,8 @@ class Limits:
     deadline_seconds: float
 
 
-def identify(headers: Headers, directory: Directory) -> KeyEntry:
-    """The key that the request carries, allowed to predict."""
+def identify(headers: Headers, peer: str, directory: Directory) -> KeyEntry:
+    """The key that the request carries, allowed to predict. `peer` is the address at the connection's other end."""
     text = headers.get(b"x-api-key")
     if text is None:
         scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
@@ -44,10 +47,20 @@ def identify(headers: Headers, directory: Directory) -> KeyEntry:
                 text = _password(text)
             case _:
                 raise Unauthenticated("Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
-    key = directory.key(hashlib.sha256(text.strip()).digest(), now=time.time())
+    now = time.time()
+    key = directory.key(hashlib.sha256(text.strip()).digest(), now=now)
+    if key.networks is not None:
+        _check_sender(headers, peer, key.networks)
+    key_uses.note(key.id, now)
     if SCOPE not in key.scopes:
         raise Denied(f"Predictions need the scope predict; this key has {', '.join(sorted(key.scopes))}.")
     return key
+
+
+def _check_sender(headers: Headers, peer: str, networks: tuple[Network, ...]) -> None:
+    sender = addresses.sender(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+    if not addresses.contains(networks, sender):
+        raise KeyRefused
 
 
 def _password(credentials: bytes) -> bytes:

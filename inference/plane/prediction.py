@@ -84,8 +84,8 @@ class Predictions:
     def find(self, exchange: Exchange, found: Found, now: float) -> tuple[KeyEntry, DeploymentEntry]:
         """Who asks, and for what. A name that is not known may have been deployed this moment: asked for once more."""
         self.directory.check_fresh(now)
-        key = exchange.key = gate.identify(exchange.request.headers, self.directory)
-        deployment = key.tenant.deployments.get(found.name)
+        key = exchange.key = gate.identify(exchange.request.headers, exchange.request.client, self.directory)
+        deployment = key.deployment(found.name)
         if deployment is None:
             if exchange.caught_up:
                 raise UnknownDeployment(found.name)

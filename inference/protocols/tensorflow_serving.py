@@ -119,7 +119,7 @@ def alive(asked: Asked) -> Answer:
 def models(asked: Asked) -> Answer:
     """The names of the tenant's deployments."""
     assert asked.key is not None
-    return json_answer({"models": sorted(asked.key.tenant.deployments)})
+    return json_answer({"models": sorted(asked.key.deployments())})
 
 
 def _deployment(asked: Asked) -> DeploymentEntry:

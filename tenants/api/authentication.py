@@ -9,8 +9,9 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, addresses, api_keys, scoping
 from tenants.accounts import Caller
+from tenants.addresses import Address
 from tenants.errors import Unauthenticated
 from tenants.models import Membership
 
@@ -30,6 +31,11 @@ def presented_key(authorization: str, api_key_header: str) -> str | None:
     return None
 
 
+def sender(request: Request) -> Address | None:
+    """The address that a request comes from, as far as it can be said."""
+    return addresses.sender(request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", ""))
+
+
 class KeyAuthentication(BaseAuthentication):
     """An API key."""
 
@@ -38,9 +44,7 @@ class KeyAuthentication(BaseAuthentication):
         if text is None:
             return None
         with scoping.operator():
-            key = api_keys.find(text=text, now=timezone.now())
-        if key is None:
-            raise Unauthenticated("The API key is not known, has expired or was revoked.")
+            key = api_keys.find(text=text, sender=sender(request), now=timezone.now())
         return accounts.caller_of_key(key), None
 
     def authenticate_header(self, request: Request) -> str:

@@ -20,8 +20,12 @@ Serializer = type[serializers.BaseSerializer[Any]] | serializers.BaseSerializer[
 
 def answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, Any]:
     """The `responses` of an operation: what it answers, and the refusals besides 401 and 403."""
-    problems = {(code, CONTENT_TYPE): Problem for code in (401, 403, *refusals)}
-    return {status: body, **problems}
+    return public_answers(status, body, 401, 403, *refusals)
+
+
+def public_answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, Any]:
+    """The `responses` of an operation that needs no key."""
+    return {status: body, **{(code, CONTENT_TYPE): Problem for code in refusals}}
 
 
 def page_of(row: type[serializers.BaseSerializer[Any]]) -> serializers.Serializer[Any]:

@@ -8,6 +8,8 @@ urlpatterns: list[URLPattern] = [
     path("me", accounts.MeView.as_view()),
     path("api-keys", keys.ApiKeysView.as_view()),
     path("api-keys/<str:key_id>", keys.ApiKeyView.as_view()),
+    path("api-keys/<str:key_id>/rotate", keys.ApiKeyRotationView.as_view()),
+    path("leaked-keys", keys.LeakedKeysView.as_view()),
     path("usage", usage.UsageView.as_view()),
     path("invoices", billing.InvoicesView.as_view()),
     path("invoices/<str:month>", billing.InvoiceView.as_view()),

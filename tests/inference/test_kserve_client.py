@@ -100,14 +100,14 @@ REFUSALS = (
     ("v1", "unknown model", "Servable not found for request: Latest(nothing), '404 Not Found'"),
     ("v1", "unknown model's readiness", "Servable not found for request: Latest(nothing), '404 Not Found'"),
     ("v1", "bad shape", "got the shape [1, 2]; the input 'x' takes float32 of shape [rows, 4]., '400 Bad Request'"),
-    ("v1", "bad key", "The API key is not known, has expired or was revoked., '401 Unauthorized'"),
+    ("v1", "bad key", "was revoked, or may not be used from your address., '401 Unauthorized'"),
     ("v1", "explain", "The method 'explain' is not served here: predict, classify or regress., '404 Not Found'"),
     ("v2", "unknown model", "There is no deployment 'nothing'., '404 Not Found'"),
     ("v2", "bad shape", "got the shape [2, 3]; the input 'x' takes float32 of shape [rows, 4]., '400 Bad Request'"),
     ("v2", "bad shape in binary", "got the shape [2, 3]; the input 'x' takes float32 of shape"),
     ("v2", "bad datatype", "got datatype FP64; this model takes FP32., '400 Bad Request'"),
     ("v2", "unknown output", "outputs[0]: got 'z'; this model gives y., '400 Bad Request'"),
-    ("v2", "bad key", "The API key is not known, has expired or was revoked., '401 Unauthorized'"),
+    ("v2", "bad key", "was revoked, or may not be used from your address., '401 Unauthorized'"),
 )
 
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.inference.conftest import PlaneSite
 from tests.live import ROOT
 
@@ -12,9 +14,11 @@ BACKGROUND = {"directory-feed", "shipper"}
 NOW_AND_THEN = {"statistics", "load_0"}
 
 
-def test_a_warm_prediction_makes_no_query(plane: PlaneSite) -> None:
+@pytest.mark.parametrize("bounds", [(), ("--networks", "127.0.0.0/8,2001:db8::/32", "--deployments", "tiny")])
+def test_a_warm_prediction_makes_no_query(plane: PlaneSite, bounds: tuple[str, ...]) -> None:
+    made = plane.site.manage("create_api_key", "acme", "--name", "warm", "--scopes", "predict", "--json", *bounds)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.inference.warm_queries", plane.acme_key],
+        [sys.executable, "-m", "tests.inference.warm_queries", json.loads(made)["key"]],
         cwd=ROOT, env=plane.site.env, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

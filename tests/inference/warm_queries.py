@@ -35,6 +35,7 @@ async def ask(plane: Plane, key: str) -> int:
         "type": "http",
         "method": "POST",
         "path": "/v1/models/tiny:predict",
+        "client": ("127.0.0.1", 1),
         "headers": [(b"x-api-key", key.encode()), (b"content-length", str(len(body)).encode())],
     }
     messages: list[MutableMapping[str, Any]] = []

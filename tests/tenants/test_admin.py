@@ -19,6 +19,7 @@ from tenants.models import (
     AuditEvent,
     IdempotentAnswer,
     Membership,
+    Notice,
     Period,
     Plan,
     Price,
@@ -155,6 +156,45 @@ def test_keys_are_revoked_by_an_action_and_edited_by_nothing(operator: Client, a
     assert operator.post(url(ApiKey, "delete", row.pk), {"post": "yes"}).status_code == 403
     operator.post(url(ApiKey, "changelist"), {"action": "revoke", "_selected_action": [row.pk]})
     assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=acme.key).status_code == 401
+
+
+def test_keys_are_bound_in_the_form_and_what_binds_to_nothing_is_refused(operator: Client, acme: Account) -> None:
+    form = {"tenant": acme.tenant.pk, "name": "ops", "scopes": ["read"], "networks": "192.0.2.0/24, ::1"}
+    assert operator.post(url(ApiKey, "add"), form).status_code == 302
+    with scoping.operator():
+        row = ApiKey.objects.for_tenant(acme.tenant).get(name="ops")
+    assert (row.networks, row.deployments) == (["192.0.2.0/24", "::1/128"], None)
+    assert "192.0.2.0/24" in operator.get(url(ApiKey, "change", row.pk)).content.decode()
+    for wrong, words in (({"networks": "office"}, "no network"), ({"deployments": "cats"}, "no deployment")):
+        shown = operator.post(url(ApiKey, "add"), form | {"name": "bad"} | wrong, follow=True).content.decode()
+        assert words in shown
+    with scoping.operator():
+        assert not ApiKey.objects.for_tenant(acme.tenant).filter(name="bad").exists()
+
+
+@pytest.mark.parametrize(("action", "status"), [("rotate", 200), ("rotate_now", 401)])
+def test_keys_are_rotated_by_actions_that_show_the_new_one(
+    action: str, status: int, operator: Client, acme: Account
+) -> None:
+    row = a_row(ApiKey)
+    chosen = {"action": action, "_selected_action": [row.pk]}
+    shown = operator.post(url(ApiKey, "changelist"), chosen, follow=True).content.decode()
+    text = next(word.rstrip(":") for word in shown.split() if word.startswith("aiaas_local_") and len(word) > 40)
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=text).status_code == 200
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=acme.key).status_code == status
+    again = operator.post(url(ApiKey, "changelist"), chosen, follow=True).content.decode()
+    assert "was rotated already" in again or "is revoked" in again
+    assert operator.get(url(ApiKey, "change", row.pk)).status_code == 200
+
+
+def test_a_key_is_revoked_as_leaked_and_its_owner_told(operator: Client, acme: Account) -> None:
+    row = a_row(ApiKey)
+    operator.post(url(ApiKey, "changelist"), {"action": "revoke_as_leaked", "_selected_action": [row.pk]})
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=acme.key).status_code == 401
+    with scoping.operator():
+        assert Notice.across_tenants.get(kind="api_key.leaked").once == row.pk
+        event = AuditEvent.across_tenants.get(verb="api_key.leak")
+    assert event.actor == "operator:root@site.example"
 
 
 def test_members_are_added_changed_and_removed_with_audit_rows(operator: Client, acme: Account) -> None:

@@ -73,7 +73,14 @@ def test_an_owner_is_made_once_with_or_without_a_password() -> None:
         ("create_api_key acme --name k --scopes read --expires-in soon", "90d"),
         ("create_api_key acme --name k --scopes read --expires-in 0d", "90d"),
         ("create_api_key acme --scopes read", "--name"),
+        ("create_api_key acme --name k --scopes read --networks office", "'office' is no network"),
+        ("create_api_key acme --name k --scopes read --networks ,", "Expected 1 to 50"),
+        ("create_api_key acme --name k --scopes predict --deployments cats", "no deployment 'cats'"),
         ("revoke_api_key acme key_none", "no API key"),
+        ("rotate_api_key acme key_none", "no API key"),
+        ("rotate_api_key acme key_none --grace soon", "90d"),
+        ("list_api_keys nobody", "no tenant 'nobody'"),
+        ("report_leaked_key aiaas_local_nonsense", "no key of this service"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_leaves_nothing(command: str, says: str) -> None:
@@ -84,3 +91,43 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(command: str, says: str)
         assert [tenant.name for tenant in Tenant.objects.all()] == ["acme"]
         assert not ApiKey.across_tenants.exists()
     assert not User.objects.exists()
+
+
+def test_a_key_is_bound_listed_rotated_and_reported() -> None:
+    run("create_tenant", "initech")
+    made = run(
+        "create_api_key", "initech", "--name", "ci", "--scopes", "read", "--networks", "127.0.0.0/8, ::1", "--json"
+    )
+    old = json.loads(made)
+    assert old["networks"] == ["127.0.0.0/8", "::1/128"]
+    new = json.loads(run("rotate_api_key", "initech", old["id"], "--grace", "0", "--json"))
+    assert new["networks"] == old["networks"]
+    lines = [json.loads(line) for line in run("list_api_keys", "initech", "--json").splitlines()]
+    assert [(line["id"], line["state"], line["replaces"]) for line in lines] == [
+        (new["id"], "active", old["id"]),
+        (old["id"], "revoked", None),
+    ]
+    listed = run("list_api_keys", "initech", "--active")
+    assert f"{new['id']}  aiaas_local" in listed
+    assert "networks=127.0.0.0/8,::1/128" in listed
+    assert old["id"] not in listed.split("replaces=")[0]
+    assert new["key"] not in listed
+    assert "is revoked" in run("report_leaked_key", new["key"])
+    assert "no such key" in run("report_leaked_key", new["key"])
+    assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=new["key"]).status_code == 401
+
+
+def test_a_leaked_key_is_read_from_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("create_tenant", "initech")
+    text = run("create_api_key", "initech", "--name", "ci", "--scopes", "read").strip().splitlines()[-1]
+    monkeypatch.setattr("sys.stdin", StringIO(f"{text}\nmore\n"))
+    assert "is revoked" in run("report_leaked_key")
+
+
+def test_a_rotated_key_is_shown_once_and_it_is_said() -> None:
+    run("create_tenant", "initech")
+    old = json.loads(run("create_api_key", "initech", "--name", "ci", "--scopes", "read", "--json"))
+    shown = run("rotate_api_key", "initech", old["id"])
+    assert "the only time it is shown" in shown
+    for key in (old["key"], shown.strip().splitlines()[-1]):
+        assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=key).status_code == 200

@@ -98,7 +98,7 @@ def stats(asked: Asked) -> Answer:
 
 def all_stats(asked: Asked) -> Answer:
     """The statistics of all the tenant's deployments in this process."""
-    found = [_stats(asked, one, one.version) for one in _key(asked).tenant.deployments.values()]
+    found = [_stats(asked, one, one.version) for one in _key(asked).deployments().values()]
     return json_answer({"model_stats": found})
 
 
@@ -113,7 +113,7 @@ def index(asked: Asked) -> Answer:
                 "state": STATES.get(states.get(one.version.id, ""), "UNAVAILABLE"),
                 "reason": "" if one.version.id in states else "unloaded",
             }
-            for one in _key(asked).tenant.deployments.values()
+            for one in _key(asked).deployments().values()
         ]
     )
 

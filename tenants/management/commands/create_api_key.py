@@ -24,6 +24,25 @@ def duration(text: str) -> timedelta:
     return int(found[1]) * UNITS[found[2]]
 
 
+def names(text: str) -> list[str]:
+    """What stands between the commas."""
+    return [name for name in text.replace(" ", "").split(",") if name]
+
+
+def document(new: api_keys.NewKey) -> dict[str, Any]:
+    """A key just made as JSON shows it."""
+    row = new.row
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "scopes": row.scopes,
+        "networks": row.networks,
+        "deployments": row.deployments,
+        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+        "key": new.text,
+    }
+
+
 class Command(BaseCommand):
     help = "Makes an API key for a tenant and shows it, once."
 
@@ -31,6 +50,10 @@ class Command(BaseCommand):
         parser.add_argument("tenant", help="name of the tenant")
         parser.add_argument("--name", required=True, help="what the key is for")
         parser.add_argument("--scopes", required=True, help=f"some of {','.join(api_keys.SCOPES)}, with commas between")
+        parser.add_argument(
+            "--networks", type=names, help="the only networks it works from, as 192.0.2.0/24,2001:db8::/32"
+        )
+        parser.add_argument("--deployments", type=names, help="the names of the only deployments that it may call")
         parser.add_argument("--expires-in", type=duration, help="30m, 12h or 90d; without it the key does not expire")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -42,7 +65,9 @@ class Command(BaseCommand):
                 new = api_keys.create(
                     tenant=accounts.get_tenant(name=tenant),
                     name=name,
-                    scopes=[scope for scope in scopes.replace(" ", "").split(",") if scope],
+                    scopes=names(scopes),
+                    networks=options["networks"],
+                    deployments=options["deployments"],
                     actor=ACTOR,
                     expires_at=now + lifetime if lifetime else None,
                     now=now,
@@ -50,17 +75,7 @@ class Command(BaseCommand):
         except Refusal as refusal:
             raise CommandError(refusal.detail) from refusal
         if options["json"]:
-            self.stdout.write(json.dumps(self._document(new)))
+            self.stdout.write(json.dumps(document(new)))
             return
         self.stdout.write(f"Created key {name} ({new.row.pk}) of {tenant}. This is the only time it is shown:\n")
         self.stdout.write(new.text)
-
-    def _document(self, new: api_keys.NewKey) -> dict[str, Any]:
-        row = new.row
-        return {
-            "id": row.pk,
-            "name": row.name,
-            "scopes": row.scopes,
-            "expires_at": row.expires_at.isoformat() if row.expires_at else None,
-            "key": new.text,
-        }
