@@ -69,19 +69,20 @@ def verify(*, tenant: Tenant) -> Chain:
 
     Needs operator scope, in a transaction.
     """
-    rows, last, head = 0, "", None
-    for row, head in _rows(tenant):
-        if row is None:
-            break
-        fault = _fault(row, expected=rows + 1, last=last)
+    rows, last = 0, ""
+    head: _Head | None = None
+    for row, end in _rows(tenant):
+        head = end
+        fault = row and _fault(row, expected=rows + 1, last=last)
         if fault:
             return Chain(rows, last, fault)
-        rows, last = rows + 1, row.hash
+        if row:
+            rows, last = rows + 1, row.hash
     return Chain(rows, last, _fault_of_end(rows, last, head))
 
 
 def written(row: Row) -> bytes:
-    """The canonical form of a row, of which its hash is the sha256: a JSON array of strings, without spaces, in UTF-8."""
+    """The canonical form of a row, of which its hash is the sha256: a JSON array of strings, no spaces, UTF-8."""
     moment = row.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     parts = (
         row.previous_hash, str(row.sequence), row.id, row.tenant_id, moment, row.actor, row.verb, row.subject,
@@ -112,7 +113,9 @@ def _fault_of_end(rows: int, last: str, head: _Head | None) -> str:
     if head.sequence > rows:
         return f"Row number {rows + 1} and what follows were removed: the head says {head.sequence} rows."
     if (head.sequence, head.hash) != (rows, last):
-        return f"The head was changed: it says {head.sequence} rows ending in {head.hash or 'nothing'}, there are {rows}."
+        return (
+            f"The head was changed: it says {head.sequence} rows ending in {head.hash or 'nothing'}, there are {rows}."
+        )
     return ""
 
 

@@ -31,8 +31,11 @@ DECLARE
     event tenants_auditevent;
 BEGIN
     FOR whose IN SELECT DISTINCT tenant_id FROM tenants_auditevent WHERE sequence IS NULL ORDER BY tenant_id LOOP
-        INSERT INTO tenants_audithead (tenant_id, sequence, hash) VALUES (whose, 0, '') ON CONFLICT DO NOTHING;
-        SELECT * INTO STRICT head FROM tenants_audithead WHERE tenant_id = whose FOR UPDATE;
+        SELECT * INTO head FROM tenants_audithead WHERE tenant_id = whose FOR UPDATE;
+        IF NOT FOUND THEN
+            INSERT INTO tenants_audithead (tenant_id, sequence, hash) VALUES (whose, 0, '') ON CONFLICT DO NOTHING;
+            SELECT * INTO STRICT head FROM tenants_audithead WHERE tenant_id = whose FOR UPDATE;
+        END IF;
         FOR event IN
             SELECT * FROM tenants_auditevent WHERE sequence IS NULL AND tenant_id = whose ORDER BY at, id
         LOOP
