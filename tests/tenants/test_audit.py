@@ -255,7 +255,7 @@ def fault_seen_by(cursor: Any, tenant_id: str) -> str:
         yield cursor
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_chain.connection, "chunked_cursor", chunked_cursor)
+        patch.setattr(connection, "chunked_cursor", chunked_cursor)
         return audit_chain.verify(tenant=Tenant(pk=tenant_id)).fault
 
 
