@@ -22,6 +22,8 @@ RESOLVED_WITHIN_SECONDS = 5.0
 HTTPS_PORT = 443
 FIRST_OPEN_PORT = 1024
 ODD = re.compile(r"[\x00-\x20\x7f\\]")
+NAME_LENGTH = 253
+NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 NUMERIC = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
 # An IPv4 address in the last 32 bits: mapped, compatible (deprecated), NAT64.
 CARRIES_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
@@ -86,11 +88,13 @@ def _check_form(url: httpx.URL) -> None:
 
 
 def _check_name(name: str) -> None:
-    if _address(name) is not None:
+    if _address(name) is not None and "%" not in name:
         return
     last = name.rpartition(".")[2]
     if NUMERIC.fullmatch(last):
         raise Refused(f"{name} is an IP address in a form that is not taken; expected four numbers or IPv6 in [].")
+    if len(name) > NAME_LENGTH or not NAME.fullmatch(name):
+        raise Refused(f"{name[:80]} is no name of a host.")
     if settings.WEBHOOK_ALLOW_PRIVATE:
         return
     if "." not in name or last.lower() in ("localhost", "local", "internal", "onion"):
