@@ -103,6 +103,12 @@ def a_deployment(account: Account) -> Things:
     return {"name": f"{account.tenant.name}s-own"}
 
 
+def a_paused_deployment(account: Account) -> Things:
+    things = a_deployment(account)
+    Deployment.across_tenants.filter(name=things["name"]).update(paused=True)
+    return things
+
+
 def a_split_deployment(account: Account) -> Things:
     things = a_deployment(account)
     row = Deployment.across_tenants.get(name=things["name"])
@@ -242,7 +248,7 @@ ROUTES = [
     Route("POST", "/deployments/{name}/rollback", "manage", things=a_split_deployment),
     Route("POST", "/deployments/{name}/promote", "manage", things=a_split_deployment, body={}),
     Route("POST", "/deployments/{name}/pause", "manage", things=a_deployment),
-    Route("POST", "/deployments/{name}/resume", "manage", things=a_deployment),
+    Route("POST", "/deployments/{name}/resume", "manage", things=a_paused_deployment),
     Route("PUT", "/deployments/{name}/labels/{label}", "manage", things=a_labelled_deployment, body={"version": 1}),
     Route("DELETE", "/deployments/{name}/labels/{label}", "manage", 204, things=a_labelled_deployment),
     Route("GET", "/batch-predictions", "read", things=a_batch),
