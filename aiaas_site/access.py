@@ -1,4 +1,4 @@
-"""A request id for each answer of the control plane, and its line in the access log where there is one."""
+"""A request id for each answer of the control plane: in the audit trail, and in the access log where there is one."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from django.http.response import HttpResponseBase
 
 from inference import access_log
 from inference.access_log import PATH_CHARACTERS, Access, claimed, written_time
-from tenants import ids
+from tenants import ids, origin
 from tenants.accounts import Caller
+from tenants.origin import Origin
 
 PLANE = "control"
 
@@ -22,13 +23,23 @@ class RequestIds:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request_id, at_ms, started = ids.request(), time.time_ns() // 1_000_000, time.monotonic()
-        response = self._get_response(request)
+        with origin.set_to(_origin(request, request_id)):
+            response = self._get_response(request)
         response["X-Request-Id"] = request_id
         log = access_log.of_process()
         if log is not None:
             total_us = int((time.monotonic() - started) * 1e6)
             log.add(_access(request, response, request_id=request_id, at_ms=at_ms, total_us=total_us))
         return response
+
+
+def _origin(request: HttpRequest, request_id: str) -> Origin:
+    return origin.of_request(
+        address=request.META.get("REMOTE_ADDR") or "",
+        forwarded_for=request.headers.get("X-Forwarded-For", ""),
+        user_agent=request.headers.get("User-Agent", ""),
+        request_id=request_id,
+    )
 
 
 def _access(request: HttpRequest, response: HttpResponseBase, *, request_id: str, at_ms: int, total_us: int) -> Access:

@@ -39,3 +39,24 @@ def place_is_production(*, app_configs: Sequence[AppConfig] | None, **options: A
     if settings.PRODUCTION:
         return []
     return [checks.Warning("AIAAS_ENV is not 'production'.", hint="Set AIAAS_ENV=production.", id="aiaas_site.W001")]
+
+
+@register(Tags.security, deploy=True)
+def webhooks_stay_outside(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """What lets a developer's machine receive webhooks would let customers reach into the operator's network."""
+    if not settings.WEBHOOK_ALLOW_PRIVATE:
+        return []
+    message = "WEBHOOK_ALLOW_PRIVATE is on: customers can have requests sent to private addresses."
+    return [checks.Error(message, hint="Unset WEBHOOK_ALLOW_PRIVATE.", id="aiaas_site.E002")]
+
+
+@register()
+def webhook_lease_outlasts_a_try(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """A lease that ends while its try still runs would have each slow webhook sent twice."""
+    if settings.WEBHOOK_LEASE_SECONDS > settings.WEBHOOK_TIMEOUT_SECONDS > 0:
+        return []
+    message = (
+        f"WEBHOOK_LEASE_SECONDS is {settings.WEBHOOK_LEASE_SECONDS:g}; "
+        f"expected more than WEBHOOK_TIMEOUT_SECONDS, which is {settings.WEBHOOK_TIMEOUT_SECONDS:g} and not below 0."
+    )
+    return [checks.Error(message, id="aiaas_site.E003")]

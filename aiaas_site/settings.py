@@ -121,6 +121,12 @@ BATCH_LEASE_SECONDS = env.float("BATCH_LEASE_SECONDS", default=15.0)
 EVENT_STREAMS = env.int("EVENT_STREAMS", default=200)
 EVENT_STREAMS_PER_TENANT = env.int("EVENT_STREAMS_PER_TENANT", default=10)
 
+# Webhooks. Secrets are derived from WEBHOOK_KEY, or without one from SECRET_KEY: another key is another secret for all.
+WEBHOOK_KEY = env.str("WEBHOOK_KEY", default="")
+WEBHOOK_TIMEOUT_SECONDS = env.float("WEBHOOK_TIMEOUT_SECONDS", default=15.0)
+WEBHOOK_LEASE_SECONDS = env.float("WEBHOOK_LEASE_SECONDS", default=60.0)
+WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
+
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 
@@ -184,12 +190,15 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "Predictions",
             "Batch predictions",
             "Billing",
+            "Webhooks",
+            "Audit trail",
         )
     ],
     "ENUM_NAME_OVERRIDES": {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
         "JobState": "modelhub.models.JobState",
+        "DeliveryState": "tenants.models.DeliveryState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -1,4 +1,4 @@
-"""The whole site in the foreground: migrations, the server, the trainer, the batch worker, one clean stop."""
+"""The whole site in the foreground: migrations, the server, the workers beside it, one clean stop."""
 
 import contextlib
 import fcntl
@@ -82,6 +82,7 @@ def running(
                 Program("server", (sys.executable, "-m", "aiaas_site.server", "--host", host, "--port", str(port))),
                 Program("trainer", (sys.executable, "manage.py", "trainer")),
                 Program("batch worker", (sys.executable, "manage.py", "batch_worker")),
+                Program("webhook sender", (sys.executable, "manage.py", "webhook_sender")),
             )
             supervisor = Supervisor(
                 programs,

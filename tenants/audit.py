@@ -1,11 +1,26 @@
-"""The audit trail: each verb leaves a row in the transaction that carries it out."""
+"""The audit trail: each verb leaves a row in the transaction that carries it out.
+
+The database links the rows of a tenant into a chain when the transaction commits (`audit_chain.py` says how).
+"""
 
 from typing import Any
 
+from tenants import origin
 from tenants.models import AuditEvent, Tenant
 
 
 def record(*, tenant: Tenant | str, actor: str, verb: str, subject: str, **detail: Any) -> None:
     """Adds a row. `verb` is `noun.verb` (`api_key.revoke`), `subject` the public id or name it was done to."""
     tenant_id = tenant if isinstance(tenant, str) else tenant.pk
-    AuditEvent.objects.create(tenant_id=tenant_id, actor=actor, verb=verb, subject=subject, detail=detail)
+    where = origin.current()
+    AuditEvent.objects.create(
+        tenant_id=tenant_id,
+        actor=actor,
+        verb=verb,
+        subject=subject,
+        detail=detail,
+        address=where.address,
+        forwarded_for=where.forwarded_for,
+        user_agent=where.user_agent,
+        request_id=where.request_id,
+    )

@@ -20,6 +20,7 @@ from inference.models import BatchPrediction, Deployment, DeploymentLabel, Deplo
 from modelhub import storage
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
 from tenants import accounts, api_keys, scoping
+from tenants.models import Notice, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
 from tests.modelhub import zips
 from tests.modelhub.places import places
@@ -112,6 +113,12 @@ def a_deployment(account: Account) -> Things:
     return {"name": f"{account.tenant.name}s-own"}
 
 
+def a_paused_deployment(account: Account) -> Things:
+    things = a_deployment(account)
+    Deployment.across_tenants.filter(name=things["name"]).update(paused=True)
+    return things
+
+
 def a_split_deployment(account: Account) -> Things:
     things = a_deployment(account)
     row = Deployment.across_tenants.get(name=things["name"])
@@ -157,6 +164,27 @@ def a_batch_with_results(account: Account) -> Things:
         state="succeeded", result_sha256=blob.sha256, result_size=blob.size
     )
     return found
+
+
+INVOICE = "invoice.issued"
+
+
+def an_endpoint(account: Account) -> Things:
+    row = WebhookEndpoint.objects.create(
+        tenant=account.tenant, url=f"https://{account.tenant.name}.example/hook", kinds=[INVOICE], seed=b"0" * 32
+    )
+    return {"endpoint_id": row.pk}
+
+
+def a_delivery(account: Account) -> Things:
+    notice = Notice.objects.create(tenant=account.tenant, kind=INVOICE, once=account.tenant.name)
+    row = WebhookDelivery.objects.create(
+        tenant=account.tenant, notice=notice, state="failed", ended_at=timezone.now(), **an_endpoint(account)
+    )
+    WebhookAttempt.objects.create(
+        tenant=account.tenant, delivery=row, at=timezone.now(), duration_ms=1, error=f"{account.tenant.name} is away"
+    )
+    return {"delivery_id": row.pk}
 
 
 @dataclass(frozen=True)
@@ -234,7 +262,7 @@ ROUTES = [
     Route("POST", "/deployments/{name}/rollback", "manage", things=a_split_deployment),
     Route("POST", "/deployments/{name}/promote", "manage", things=a_split_deployment, body={}),
     Route("POST", "/deployments/{name}/pause", "manage", things=a_deployment),
-    Route("POST", "/deployments/{name}/resume", "manage", things=a_deployment),
+    Route("POST", "/deployments/{name}/resume", "manage", things=a_paused_deployment),
     Route("PUT", "/deployments/{name}/labels/{label}", "manage", things=a_labelled_deployment, body={"version": 1}),
     Route("DELETE", "/deployments/{name}/labels/{label}", "manage", 204, things=a_labelled_deployment),
     Route("GET", "/batch-predictions", "read", things=a_batch),
@@ -251,6 +279,26 @@ ROUTES = [
     Route("POST", "/batch-predictions/{job_id}/cancel", "manage", things=a_batch),
     Route("GET", "/batch-predictions/{job_id}/results", "read", things=a_batch_with_results),
     Route("GET", "/usage", ("read", "billing")),
+    Route("GET", "/audit-events", ("manage", "billing")),
+    Route("GET", "/audit-events.csv", ("manage", "billing")),
+    Route("GET", "/webhook-endpoints", "manage", things=an_endpoint),
+    Route("POST", "/webhook-endpoints", "manage", 201, body={"url": "https://1.1.1.1/hook", "kinds": [INVOICE]}),
+    Route("GET", "/webhook-endpoints/{endpoint_id}", "manage", things=an_endpoint),
+    Route("PATCH", "/webhook-endpoints/{endpoint_id}", "manage", things=an_endpoint, body={"active": False}),
+    Route("DELETE", "/webhook-endpoints/{endpoint_id}", "manage", 204, things=an_endpoint),
+    Route("POST", "/webhook-endpoints/{endpoint_id}/rotate-secret", "manage", things=an_endpoint),
+    Route("POST", "/webhook-endpoints/{endpoint_id}/test", "manage", 201, things=an_endpoint),
+    Route(
+        "POST",
+        "/webhook-endpoints/{endpoint_id}/replay",
+        "manage",
+        things=an_endpoint,
+        body={"since": "2026-01-01T00:00:00Z"},
+    ),
+    Route("GET", "/webhook-deliveries", "manage", things=a_delivery),
+    Route("GET", "/webhook-deliveries/{delivery_id}", "manage", things=a_delivery),
+    Route("GET", "/webhook-deliveries/{delivery_id}/attempts", "manage", things=a_delivery),
+    Route("POST", "/webhook-deliveries/{delivery_id}/replay", "manage", things=a_delivery),
     Route("GET", "/invoices", "billing"),
     Route("GET", "/invoices/{month}", "billing", things=this_month, shared=True),
 ]

@@ -1,20 +1,32 @@
-"""The audit trail, and the answers kept for retries."""
+"""The audit trail with the ends of its chains, and the answers kept for retries."""
 
 from django.contrib import admin
 
 from tenants.admin.base import ReadOnlyAdmin
-from tenants.models import AuditEvent, IdempotentAnswer
+from tenants.models import AuditEvent, AuditHead, IdempotentAnswer
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
-    list_display = ["at", "tenant", "actor", "verb", "subject", "detail"]
+    list_display = ["at", "tenant", "sequence", "actor", "verb", "subject", "detail", "address", "request_id"]
     list_filter = ["verb"]
     list_select_related = ["tenant"]
-    search_fields = ["actor", "subject", "tenant__name", "tenant__id"]
+    search_fields = ["actor", "subject", "tenant__name", "tenant__id", "address", "request_id"]
     date_hierarchy = "at"
     ordering = ["-id"]
-    fields = ["id", "at", "tenant", "actor", "verb", "subject", "detail"]
+    fields = [
+        "id", "at", "tenant", "actor", "verb", "subject", "detail", "address", "forwarded_for", "user_agent",
+        "request_id", "sequence", "previous_hash", "hash",
+    ]  # fmt: skip
+
+
+@admin.register(AuditHead)
+class AuditHeadAdmin(ReadOnlyAdmin):
+    list_display = ["tenant", "sequence", "hash"]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name", "tenant__id"]
+    ordering = ["tenant__name"]
+    fields = ["tenant", "sequence", "hash"]
 
 
 @admin.register(IdempotentAnswer)

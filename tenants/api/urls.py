@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from tenants.api import accounts, billing, keys, usage
+from tenants.api import accounts, audit, billing, keys, usage, webhooks
 
 urlpatterns: list[URLPattern] = [
     path("me", accounts.MeView.as_view()),
@@ -10,6 +10,17 @@ urlpatterns: list[URLPattern] = [
     path("api-keys/<str:key_id>", keys.ApiKeyView.as_view()),
     path("api-keys/<str:key_id>/rotate", keys.ApiKeyRotationView.as_view()),
     path("leaked-keys", keys.LeakedKeysView.as_view()),
+    path("audit-events", audit.AuditEventsView.as_view()),
+    path("audit-events.csv", audit.AuditFileView.as_view()),
+    path("webhook-endpoints", webhooks.WebhookEndpointsView.as_view()),
+    path("webhook-endpoints/<str:endpoint_id>", webhooks.WebhookEndpointView.as_view()),
+    path("webhook-endpoints/<str:endpoint_id>/rotate-secret", webhooks.RotateSecretView.as_view()),
+    path("webhook-endpoints/<str:endpoint_id>/test", webhooks.PingView.as_view()),
+    path("webhook-endpoints/<str:endpoint_id>/replay", webhooks.ReplaySinceView.as_view()),
+    path("webhook-deliveries", webhooks.WebhookDeliveriesView.as_view()),
+    path("webhook-deliveries/<str:delivery_id>", webhooks.WebhookDeliveryView.as_view()),
+    path("webhook-deliveries/<str:delivery_id>/attempts", webhooks.WebhookAttemptsView.as_view()),
+    path("webhook-deliveries/<str:delivery_id>/replay", webhooks.ReplayView.as_view()),
     path("usage", usage.UsageView.as_view()),
     path("invoices", billing.InvoicesView.as_view()),
     path("invoices/<str:month>", billing.InvoiceView.as_view()),

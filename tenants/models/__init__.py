@@ -2,17 +2,21 @@
 
 from tenants.models.accounts import Membership, Role, Tenant
 from tenants.models.api_keys import ApiKey
-from tenants.models.audit import AuditEvent
+from tenants.models.audit import AuditEvent, AuditHead
 from tenants.models.billing import Meter, Plan, Price
 from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
 from tenants.models.quotas import Period, QuotaBucket, QuotaLease
 from tenants.models.scoped import TenantOwned
 from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
+from tenants.models.webhooks import DeliveryState, Disabled, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
     "AuditEvent",
+    "AuditHead",
+    "DeliveryState",
+    "Disabled",
     "IdempotentAnswer",
     "Membership",
     "Meter",
@@ -28,4 +32,7 @@ __all__ = [
     "UsageHour",
     "UsageProducer",
     "UsageSegment",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

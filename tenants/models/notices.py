@@ -15,10 +15,14 @@ class Notice(TenantOwned):
     once = models.CharField(max_length=200)
     data = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now)
+    dispatched_at = models.DateTimeField(null=True, blank=True, help_text="when its deliveries were written down")
 
     class Meta(TenantOwned.Meta):
         abstract = False
         constraints = [models.UniqueConstraint(fields=["tenant", "kind", "once"], name="one_notice_a_thing")]
+        indexes = [
+            models.Index(fields=["created_at"], condition=models.Q(dispatched_at=None), name="notices_to_dispatch")
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.once}"

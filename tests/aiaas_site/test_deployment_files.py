@@ -19,7 +19,7 @@ from inference.plane.routes import takes
 from tests.live import ROOT
 from tests.settings_read import settings_read
 
-APP_SERVICES = ("migrate", "web", "plane", "trainer", "batch")
+APP_SERVICES = ("migrate", "web", "plane", "trainer", "batch", "webhooks")
 # Read by Python, not by our settings.
 FOREIGN = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "DJANGO_SETTINGS_MODULE"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -219,3 +219,15 @@ def test_a_local_site_is_not_fit_for_production(production: dict[str, str]) -> N
     )
     assert done.returncode == 1
     assert "aiaas_site.W001" in done.stderr
+
+
+def test_webhooks_into_private_networks_are_not_fit_for_production(production: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy"],
+        cwd=ROOT,
+        env=production | {"WEBHOOK_ALLOW_PRIVATE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "aiaas_site.E002" in done.stderr

@@ -17,6 +17,7 @@ from tenants import quotas, scoping, usage
 from tenants.models import (
     ApiKey,
     AuditEvent,
+    AuditHead,
     IdempotentAnswer,
     Membership,
     Notice,
@@ -29,16 +30,22 @@ from tenants.models import (
     UsageHour,
     UsageProducer,
     UsageSegment,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
 )  # fmt: skip
 from tests.conftest import Account
+from tests.tenants.test_audit import link_now
 from tests.tenants.test_usage import an_event
+from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
-    ApiKey, AuditEvent, IdempotentAnswer, Membership, Plan, Price, QuotaBucket, QuotaLease, Tenant, UsageHour,
-    UsageProducer, UsageSegment,
+    ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease, Tenant,
+    UsageHour, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
-    AuditEvent, IdempotentAnswer, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
+    AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
+    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 
 
@@ -58,6 +65,9 @@ def busy(acme: Account, globex: Account) -> Account:
     client = APIClient()
     client.credentials(HTTP_X_API_KEY=acme.key)
     client.post("/api/v1/api-keys", {"name": "n", "scopes": ["read"]}, format="json", HTTP_IDEMPOTENCY_KEY="one")
+    with scoping.operator():
+        a_delivery(acme)
+    link_now()
     return acme
 
 
@@ -266,3 +276,45 @@ def test_a_plan_in_use_keeps_its_currency(operator: Client, begun: Price) -> Non
     plan = Plan.objects.get(pk="standard")
     assert (plan.currency, plan.predictions_per_minute) == ("EUR", 5)
     assert operator.post(url(Plan, "delete", "standard"), {"post": "yes"}).status_code == 403
+
+
+# Webhooks
+
+
+def test_a_delivery_is_sent_again_by_an_action(operator: Client, busy: Account) -> None:
+    row = a_row(WebhookDelivery)
+    chosen = {"action": "replay", "_selected_action": [row.pk]}
+    assert "is sent again" in operator.post(url(WebhookDelivery, "changelist"), chosen, follow=True).content.decode()
+    with scoping.operator():
+        assert WebhookDelivery.across_tenants.get(pk=row.pk).state == "pending"
+        event = AuditEvent.objects.for_tenant(busy.tenant).get(verb="webhook_delivery.replay")
+    assert (event.actor, event.subject) == ("operator:root@site.example", row.pk)
+    assert event.request_id.startswith("req_")
+    assert "acme is away" in operator.get(url(WebhookDelivery, "change", row.pk)).content.decode()
+
+
+def test_an_endpoint_is_switched_off_tested_and_on(operator: Client, busy: Account) -> None:
+    row = a_row(WebhookEndpoint)
+
+    def act(action: str) -> str:
+        chosen = {"action": action, "_selected_action": [row.pk]}
+        return operator.post(url(WebhookEndpoint, "changelist"), chosen, follow=True).content.decode()
+
+    assert "A test goes to" in act("ping")
+    act("switch_off")
+    assert "switched off by its owner" in act("ping")
+    act("switch_on")
+    with scoping.operator():
+        assert WebhookEndpoint.across_tenants.get(pk=row.pk).disabled == ""
+        found = AuditEvent.objects.for_tenant(busy.tenant).filter(subject=row.pk).order_by("at")
+        assert [event.verb for event in found] == [
+            "webhook_endpoint.ping", "webhook_endpoint.change", "webhook_endpoint.change",
+        ]  # fmt: skip
+
+
+def test_a_secret_is_on_no_page(operator: Client, busy: Account) -> None:
+    row = a_row(WebhookEndpoint)
+    for page in (url(WebhookEndpoint, "changelist"), url(WebhookEndpoint, "change", row.pk)):
+        shown = operator.get(page).content.decode()
+        assert "whsec" not in shown
+        assert "seed" not in shown
