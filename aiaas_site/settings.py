@@ -119,6 +119,15 @@ BATCH_LEASE_SECONDS = env.float("BATCH_LEASE_SECONDS", default=15.0)
 EVENT_STREAMS = env.int("EVENT_STREAMS", default=200)
 EVENT_STREAMS_PER_TENANT = env.int("EVENT_STREAMS_PER_TENANT", default=10)
 
+# Letters to owners; none are sent without a mail server
+EMAIL_HOST = env.str("EMAIL_HOST", default="")
+EMAIL_PORT = env.int("EMAIL_PORT", default=587)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="aiaas@localhost")
+
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 

@@ -228,6 +228,11 @@ def get(*, tenant: Tenant, name: str, lock: bool = False) -> Deployment:
     return row
 
 
+def exists(tenant: Tenant, name: str) -> bool:
+    """Whether the tenant has a deployment of this name."""
+    return Deployment.objects.for_tenant(tenant).filter(name=name).exists()
+
+
 def with_versions(rows: QuerySet[Deployment]) -> QuerySet[Deployment]:
     """The deployments with all versions that they name, in three queries."""
     return rows.select_related("version__model", "previous__model", "shadow__model").prefetch_related(

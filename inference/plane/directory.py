@@ -11,6 +11,7 @@ from typing import Any
 
 from modelhub.signatures import Signature
 from tenants.errors import NotFound, Unauthenticated, Unavailable
+from tenants.quota_limits import Limit
 
 STALE_AFTER = 5.0
 
@@ -93,9 +94,8 @@ class TenantEntry:
     id: str
     name: str
     deployments: dict[str, DeploymentEntry]
-    per_minute: int | None
-    per_month: int | None
-    rate_policy: str
+    limits: tuple[Limit, ...] = ()
+    narrower: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)  # by scope: of keys and deployments
 
     def deployment(self, name: str) -> DeploymentEntry:
         """The tenant's deployment of this name; another tenant's is not there."""

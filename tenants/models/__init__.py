@@ -6,7 +6,7 @@ from tenants.models.audit import AuditEvent
 from tenants.models.billing import Meter, Plan, Price
 from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
-from tenants.models.quotas import Period, QuotaBucket, QuotaLease
+from tenants.models.quotas import Period, QuotaBucket, QuotaLease, QuotaLimit, QuotaMeter, SetBy, SpendCap
 from tenants.models.scoped import TenantOwned
 from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
 
@@ -22,7 +22,11 @@ __all__ = [
     "Price",
     "QuotaBucket",
     "QuotaLease",
+    "QuotaLimit",
+    "QuotaMeter",
     "Role",
+    "SetBy",
+    "SpendCap",
     "Tenant",
     "TenantOwned",
     "UsageHour",

@@ -19,7 +19,6 @@ from tenants.models import (
     AuditEvent,
     IdempotentAnswer,
     Membership,
-    Period,
     Plan,
     Price,
     QuotaBucket,
@@ -51,7 +50,8 @@ def operator(db: None) -> Client:
 @pytest.fixture
 def busy(acme: Account, globex: Account) -> Account:
     """A row in every table."""
-    quotas.lease(tenant_id=acme.tenant.pk, producer="p1", period=Period.MONTH, wanted=9, minimum=9)
+    ask = quotas.Ask("tenant", "predictions", "month", wanted=9, minimum=9)
+    quotas.lease(tenant_id=acme.tenant.pk, producer="p1", asks=[ask])
     event = an_event(acme.tenant.pk, at_ms=int(timezone.now().timestamp() * 1000))
     usage.take_segment(segment_id="p1/1", producer="p1", data=usage.encode(event), watermark=timezone.now())
     client = APIClient()
