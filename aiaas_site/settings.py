@@ -197,6 +197,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
         "JobState": "modelhub.models.JobState",
+        "MeterEnum": "tenants.models.Meter",
+        "QuotaMeter": "tenants.models.QuotaMeter",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

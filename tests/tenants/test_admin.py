@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import quotas, scoping, usage
+from tenants import quota_limits, quotas, scoping, spend_caps, usage
 from tenants.models import (
     ApiKey,
     AuditEvent,
@@ -23,6 +23,8 @@ from tenants.models import (
     Price,
     QuotaBucket,
     QuotaLease,
+    QuotaLimit,
+    SpendCap,
     Tenant,
     UsageHour,
     UsageProducer,
@@ -32,8 +34,8 @@ from tests.conftest import Account
 from tests.tenants.test_usage import an_event
 
 TABLES: list[type[Any]] = [
-    ApiKey, AuditEvent, IdempotentAnswer, Membership, Plan, Price, QuotaBucket, QuotaLease, Tenant, UsageHour,
-    UsageProducer, UsageSegment,
+    ApiKey, AuditEvent, IdempotentAnswer, Membership, Plan, Price, QuotaBucket, QuotaLease, QuotaLimit, SpendCap,
+    Tenant, UsageHour, UsageProducer, UsageSegment,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
     AuditEvent, IdempotentAnswer, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
@@ -50,6 +52,13 @@ def operator(db: None) -> Client:
 @pytest.fixture
 def busy(acme: Account, globex: Account) -> Account:
     """A row in every table."""
+    now = timezone.now()
+    with scoping.operator():
+        quota_limits.put(
+            tenant=acme.tenant, scope="tenant", meter="predictions", period="day", limit=9, set_by="tenant",
+            actor="test", now=now,
+        )  # fmt: skip
+        spend_caps.put(tenant=acme.tenant, amount="1000", set_by="tenant", actor="test")
     ask = quotas.Ask("tenant", "predictions", "month", wanted=9, minimum=9)
     quotas.lease(tenant_id=acme.tenant.pk, producer="p1", asks=[ask])
     event = an_event(acme.tenant.pk, at_ms=int(timezone.now().timestamp() * 1000))
