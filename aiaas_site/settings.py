@@ -126,6 +126,14 @@ WEBHOOK_KEY = env.str("WEBHOOK_KEY", default="")
 WEBHOOK_TIMEOUT_SECONDS = env.float("WEBHOOK_TIMEOUT_SECONDS", default=15.0)
 WEBHOOK_LEASE_SECONDS = env.float("WEBHOOK_LEASE_SECONDS", default=60.0)
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=False)
+# Letters to owners; none are sent without a mail server
+EMAIL_HOST = env.str("EMAIL_HOST", default="")
+EMAIL_PORT = env.int("EMAIL_PORT", default=587)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="aiaas@localhost")
 
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
@@ -199,6 +207,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "DatasetKind": "modelhub.models.DatasetKind",
         "JobState": "modelhub.models.JobState",
         "DeliveryState": "tenants.models.DeliveryState",
+        "MeterEnum": "tenants.models.Meter",
+        "QuotaMeter": "tenants.models.QuotaMeter",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

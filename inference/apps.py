@@ -8,6 +8,7 @@ class InferenceConfig(AppConfig):
 
     def ready(self) -> None:
         from inference import deployments
-        from tenants import api_keys
+        from tenants import api_keys, quota_limits
 
         api_keys.existing_deployments = deployments.existing
+        quota_limits.know_deployments(deployments.exists)

@@ -12,7 +12,7 @@ from inference.models import BatchPrediction, Deployment
 from modelhub import recipes, storage
 from modelhub.models import Dataset, DatasetState, JobState
 from modelhub.storage import Staging
-from tenants import audit, usage
+from tenants import audit, spend_caps, usage
 from tenants.errors import Conflict, FieldError, Invalid, NotFound, OverQuota
 from tenants.models import Meter, Tenant
 from tenants.usage import UsageEvent
@@ -55,6 +55,7 @@ def create(*, tenant: Tenant, deployment: str, dataset_id: str, actor: str, now:
     dataset = _dataset(tenant, dataset_id)
     _check_fits(served, dataset)
     _check_queue(tenant)
+    spend_caps.check(tenant=tenant, now=now)
     job = BatchPrediction.objects.create(
         tenant=tenant,
         deployment_name=served.name,

@@ -233,6 +233,11 @@ def existing(tenant: Tenant, names: Collection[str]) -> set[str]:
     return set(Deployment.objects.for_tenant(tenant).filter(name__in=names).values_list("name", flat=True))
 
 
+def exists(tenant: Tenant, name: str) -> bool:
+    """Whether the tenant has a deployment of this name."""
+    return Deployment.objects.for_tenant(tenant).filter(name=name).exists()
+
+
 def with_versions(rows: QuerySet[Deployment]) -> QuerySet[Deployment]:
     """The deployments with all versions that they name, in three queries."""
     return rows.select_related("version__model", "previous__model", "shadow__model").prefetch_related(

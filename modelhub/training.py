@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from modelhub import datasets, recipes
 from modelhub.models import Dataset, DatasetState, JobState, ModelVersion, TrainingJob, TrainingLogLine
 from modelhub.recipes.base import checked
-from tenants import audit, usage
+from tenants import audit, spend_caps, usage
 from tenants.errors import Conflict, FieldError, Invalid, NotFound, OverQuota
 from tenants.models import Meter, Tenant
 from tenants.usage import UsageEvent
@@ -70,6 +70,7 @@ def create(
         )
     recipe.check_classes(datasets.load_manifest(dataset).classes)
     _check_queue(tenant)
+    spend_caps.check(tenant=tenant, now=now)
     job = TrainingJob.objects.create(
         tenant=tenant,
         dataset=dataset,

@@ -57,7 +57,7 @@ def draft_invoice(*, tenant: Tenant, month: date, now: datetime) -> Invoice:
     end = pricing.month_after(first)
     currency = tenant.plan.currency
     lines = pricing.rate(
-        quantities=_quantities(tenant, first, end), prices=_prices(tenant), start=first, end=end, currency=currency
+        quantities=_quantities(tenant, first, end), prices=prices_of(tenant), start=first, end=end, currency=currency
     )
     return Invoice(
         id=f"{first:%Y-%m}",
@@ -93,7 +93,7 @@ def _quantities(tenant: Tenant, start: date, end: date) -> dict[tuple[str, date]
     return {(row["meter"], row["day"].date()): row["total"] for row in rows}
 
 
-def _prices(tenant: Tenant) -> list[FlatPrice]:
+def prices_of(tenant: Tenant) -> list[FlatPrice]:
     return [
         FlatPrice(meter=row.meter, valid_from=row.valid_from, amount=row.amount, per=row.per, unit=row.unit)
         for row in Price.objects.filter(plan=tenant.plan_id)

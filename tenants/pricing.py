@@ -48,7 +48,7 @@ def rate(
     neither has what was not used.
     """
     lines = []
-    for price, first, until in sorted(_spans(prices, start, end), key=lambda span: (span[0].meter, span[1])):
+    for price, first, until in sorted(spans(prices, start, end), key=lambda span: (span[0].meter, span[1])):
         with localcontext(EXACT):
             quantity = sum(
                 (used for (meter, day), used in quantities.items() if meter == price.meter and first <= day < until),
@@ -88,7 +88,7 @@ def month_after(month: date) -> date:
     return (month.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def _spans(prices: Iterable[FlatPrice], start: date, end: date) -> Iterable[tuple[FlatPrice, date, date]]:
+def spans(prices: Iterable[FlatPrice], start: date, end: date) -> Iterable[tuple[FlatPrice, date, date]]:
     """Each price with the days, of those asked for, on which it holds."""
     by_meter: dict[str, list[FlatPrice]] = {}
     for price in prices:

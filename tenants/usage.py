@@ -20,7 +20,8 @@ from django.utils import timezone
 from psycopg2.extras import execute_values
 
 from tenants import quotas, scoping
-from tenants.models import Meter, Period, UsageProducer, UsageSegment
+from tenants.models import Meter, UsageProducer, UsageSegment
+from tenants.quota_limits import PREDICTION_PERIODS
 from tenants.quotas import Use
 
 HEADER = struct.Struct("<II")
@@ -63,7 +64,7 @@ class _Totals:
     first_ms: int | None = None
     last_ms: int | None = None
     quantities: dict[Series, dict[str, Quantity]] = field(default_factory=dict)
-    predictions: dict[tuple[str, int], int] = field(default_factory=dict)  # by tenant and minutes since 1970
+    predictions: dict[tuple[str, int, str, str], int] = field(default_factory=dict)  # tenant, minute, key, deployment
 
 
 def encode(event: UsageEvent) -> bytes:
@@ -160,7 +161,7 @@ def _rows(segment: bytes) -> tuple[list[list[Any]], int]:
 
 def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
     quantities: dict[Series, dict[str, Quantity]] = {}
-    predictions: dict[tuple[str, int], int] = {}
+    predictions: dict[tuple[str, int, str, str], int] = {}
     times = []
     with localcontext(EXACT):
         for _, at_ms, tenant, key, deployment, version, meters in rows:
@@ -174,7 +175,7 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
                     quantity = Decimal(quantity)
                 sums[meter] = sums.get(meter, 0) + quantity
             if "predictions" in meters:
-                minute = (tenant, at_ms // MINUTE_MS)
+                minute = (tenant, at_ms // MINUTE_MS, key, deployment)
                 predictions[minute] = predictions.get(minute, 0) + meters["predictions"]
     return _Totals(
         events=len(times),
@@ -252,11 +253,13 @@ def _stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
 
 def _used(totals: _Totals) -> dict[Use, int]:
     used: dict[Use, int] = {}
-    for (tenant, minute), count in totals.predictions.items():
-        for period in Period.values:
-            moment = datetime.fromtimestamp(minute * 60, UTC)
-            use = Use(tenant_id=tenant, period=period, period_start=quotas.start_of(period, moment))
-            used[use] = used.get(use, 0) + count
+    for (tenant, minute, key, deployment), count in totals.predictions.items():
+        moment = datetime.fromtimestamp(minute * 60, UTC)
+        for period in PREDICTION_PERIODS:
+            start = quotas.start_of(period, moment)
+            for scope in quotas.scopes_of(key=key, deployment=deployment):
+                use = Use(tenant, scope, period, start)
+                used[use] = used.get(use, 0) + count
     return used
 
 

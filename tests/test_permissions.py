@@ -19,8 +19,8 @@ from rest_framework.test import APIClient
 from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
 from modelhub import storage
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
-from tenants import accounts, api_keys, scoping
-from tenants.models import Notice, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from tenants import accounts, api_keys, quota_limits, scoping, spend_caps
+from tenants.models import Notice, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
 from tests.modelhub import zips
 from tests.modelhub.places import places
@@ -50,6 +50,21 @@ def a_managing_key(account: Account) -> Things:
 
 def a_keys_text(account: Account) -> Things:
     return {"text": api_keys.draw()}
+
+
+def a_quota_limit(account: Account) -> Things:
+    row = quota_limits.put(
+        tenant=account.tenant, scope="tenant", meter="predictions", period="day", limit=100, set_by="tenant",
+        actor="test", now=timezone.now(),
+    )  # fmt: skip
+    return {"limit_id": row.pk}
+
+
+def a_spend_cap(account: Account) -> Things:
+    """Each of both accounts has one, so that globex too finds one to remove."""
+    for tenant in Tenant.objects.all():
+        spend_caps.put(tenant=tenant, amount="10", set_by="tenant", actor="test")
+    return {}
 
 
 def this_month(account: Account) -> Things:
@@ -278,6 +293,22 @@ ROUTES = [
     Route("GET", "/batch-predictions/{job_id}", "read", things=a_batch),
     Route("POST", "/batch-predictions/{job_id}/cancel", "manage", things=a_batch),
     Route("GET", "/batch-predictions/{job_id}/results", "read", things=a_batch_with_results),
+    Route("GET", "/quotas", ("read", "billing")),
+    Route("GET", "/quota-limits", "read", things=a_quota_limit),
+    Route(
+        "POST",
+        "/quota-limits",
+        "manage",
+        201,
+        things=a_key,
+        theirs=400,
+        body={"scope": "key:{key_id}", "period": "day", "limit": 5},
+    ),
+    Route("GET", "/quota-limits/{limit_id}", "read", things=a_quota_limit),
+    Route("DELETE", "/quota-limits/{limit_id}", "manage", 204, things=a_quota_limit),
+    Route("GET", "/spend-cap", ("read", "billing")),
+    Route("PUT", "/spend-cap", "billing", body={"amount": "10.00"}),
+    Route("DELETE", "/spend-cap", "billing", 204, things=a_spend_cap),
     Route("GET", "/usage", ("read", "billing")),
     Route("GET", "/audit-events", ("manage", "billing")),
     Route("GET", "/audit-events.csv", ("manage", "billing")),

@@ -77,7 +77,7 @@ class Plane:
         )
         self.engines = EngineThreads(threads=threads, finish=self._finished)
         self.shadows = Shadows(self.versions, self.host_rows, self.engines.announce)
-        self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed)
+        self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed, recalled=self._recalled)
         await self.feed.start()
         self._open_spool(Path(settings.SPOOL_DIR))
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
@@ -131,6 +131,7 @@ class Plane:
         self.ready = False
         self._rotating.cancel()
         await asyncio.to_thread(self.engines.stop)
+        await self.leases.stop()
         self.spool.rotate_if_possible()
         self._history.look(time.time(), last=True)
         await asyncio.to_thread(self._shipper.stop)
@@ -234,6 +235,10 @@ class Plane:
         self.statistics.keep_only(served)
         self.shadows.keep_only(served)
         self._traffic.keep_only({(tenant_id, name) for tenant_id, name, _ in served})
+
+    def _recalled(self, payload: str) -> None:
+        if self.ready:
+            self.leases.recall(payload)
 
     def _in_thread(self, call: Any, *arguments: Any) -> "asyncio.Future[Any]":
         return self._loop.run_in_executor(self._threads, call, *arguments)

@@ -13,6 +13,7 @@ from modelhub.signatures import Signature
 from tenants.addresses import Network
 from tenants.api_keys import KeyRefused
 from tenants.errors import NotFound, Unavailable
+from tenants.quota_limits import Limit
 
 STALE_AFTER = 5.0
 
@@ -95,9 +96,8 @@ class TenantEntry:
     id: str
     name: str
     deployments: dict[str, DeploymentEntry]
-    per_minute: int | None
-    per_month: int | None
-    rate_policy: str
+    limits: tuple[Limit, ...] = ()
+    narrower: Mapping[str, tuple[Limit, ...]] = field(default_factory=dict)  # by scope: of keys and deployments
 
 
 @dataclass(frozen=True, slots=True)

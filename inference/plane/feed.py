@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from inference.deployments import with_versions
 from inference.models import Deployment
+from inference.plane import clock
 from inference.plane.directory import (
     Bounds,
     DeploymentEntry,
@@ -27,8 +28,10 @@ from inference.plane.directory import (
 )
 from modelhub.models import ModelVersion
 from modelhub.signatures import from_json as signature_from_json
-from tenants import api_keys, scoping
-from tenants.models import ApiKey, Tenant
+from tenants import api_keys, quota_limits, scoping
+from tenants.models import ApiKey, QuotaLimit, SpendCap, Tenant
+from tenants.quota_limits import Limit
+from tenants.quotas import RECALL
 
 CHANNEL = "directory"
 HEARTBEAT = 1.0
@@ -40,10 +43,18 @@ logger = logging.getLogger(__name__)
 class Feed:
     """The thread that hears of changes and brings them to the loop."""
 
-    def __init__(self, directory: Directory, *, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        changed: Callable[[], None],
+        recalled: Callable[[str], None],
+    ) -> None:
         self._directory = directory
         self._loop = loop
         self._changed = changed
+        self._recalled = recalled
         self._stopping = threading.Event()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._waiting: list[asyncio.Future[None]] = []
@@ -98,6 +109,8 @@ class Feed:
     def _listen(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
+            cursor.execute(f"LISTEN {RECALL}")
+        _ask_the_time()
         self._bring_all()
         while not self._stopping.is_set():
             raw = connection.connection
@@ -106,10 +119,10 @@ class Feed:
                 os.read(self._woken, 65536)
             waiting, self._waiting = self._waiting, []
             # A query on the listening connection proves that it lives, and whatever was announced before has arrived.
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-            heard_at = time.monotonic()
-            changed = {notice.payload for notice in raw.notifies}
+            heard_at = _ask_the_time()
+            changed = {notice.payload for notice in raw.notifies if notice.channel == CHANNEL}
+            for payload in [notice.payload for notice in raw.notifies if notice.channel == RECALL]:
+                self._on_loop(self._recalled, payload)
             raw.notifies.clear()
             if "" in changed:
                 self._bring_all()
@@ -145,6 +158,17 @@ class Feed:
             self._loop.call_soon_threadsafe(call, *arguments)
 
 
+def _ask_the_time() -> float:
+    """Sets our clock by the database's; when it was heard, in monotonic seconds."""
+    asked_at = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        moment: float = cursor.fetchone()[0]
+    answered_at = time.monotonic()
+    clock.heard(moment, asked_at=asked_at, answered_at=answered_at)
+    return answered_at
+
+
 def _let_go(waiting: list["asyncio.Future[None]"]) -> None:
     for caught_up in waiting:
         if not caught_up.done():
@@ -167,9 +191,15 @@ def read(tenant_id: str | None = None) -> dict[str, tuple[list[KeyEntry], Tenant
         keys: dict[str, list[ApiKey]] = defaultdict(list)
         for key in ApiKey.across_tenants.filter(revoked_at=None, **only):
             keys[key.tenant_id].append(key)
+        limits: dict[str, list[QuotaLimit]] = defaultdict(list)
+        for limit in QuotaLimit.across_tenants.filter(**only):
+            limits[limit.tenant_id].append(limit)
+        capped = set(SpendCap.across_tenants.filter(**only).values_list("tenant_id", flat=True))
         found = {}
         for tenant in tenants:
-            entry = _tenant_entry(tenant, deployments[tenant.pk])
+            entry = _tenant_entry(
+                tenant, deployments[tenant.pk], limits[tenant.pk], capped=tenant.pk in capped
+            )  # fmt: skip
             found[tenant.pk] = ([*_key_entries(keys[tenant.pk], entry)], entry)
         return found
 
@@ -215,16 +245,14 @@ def _version_entry(version: ModelVersion) -> VersionEntry:
     )
 
 
-def _tenant_entry(tenant: Tenant, deployments: dict[str, DeploymentEntry]) -> TenantEntry:
-    limits = (("minute", tenant.plan.predictions_per_minute, 60), ("month", tenant.plan.predictions_per_month, 2592000))
-    return TenantEntry(
-        id=tenant.pk,
-        name=tenant.name,
-        deployments=deployments,
-        per_minute=tenant.plan.predictions_per_minute,
-        per_month=tenant.plan.predictions_per_month,
-        rate_policy=", ".join(f'"{name}";q={limit};w={window}' for name, limit, window in limits if limit is not None),
-    )
+def _tenant_entry(
+    tenant: Tenant, deployments: dict[str, DeploymentEntry], rows: list[QuotaLimit], *, capped: bool
+) -> TenantEntry:
+    narrower: dict[str, tuple[Limit, ...]] = {}
+    for limit in quota_limits.effective(plan=tenant.plan, rows=rows, capped=capped).values():
+        narrower[limit.scope] = (*narrower.get(limit.scope, ()), limit)
+    limits = narrower.pop(quota_limits.TENANT, ())
+    return TenantEntry(id=tenant.pk, name=tenant.name, deployments=deployments, limits=limits, narrower=narrower)
 
 
 def _key_entries(keys: list[ApiKey], tenant: TenantEntry) -> Iterator[KeyEntry]:

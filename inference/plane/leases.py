@@ -1,136 +1,394 @@
 """Leases: blocks of quota that this process has taken from the tenants' buckets and spends in memory.
 
 The warm path only counts down. A block that runs low is filled up in the background, one that is empty while a request
-waits: that request, and those that come after it, wait for one query.
+waits: that request, and those that come after it, wait for one query. All leases of a tenant are filled by one task at
+a time, in one transaction: a request gets its units of every bucket, or none of any.
 """
 
 import asyncio
+import json
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from inference.plane.directory import TenantEntry
-from tenants import quotas
-from tenants.errors import OverQuota, Unavailable
-from tenants.models import Period
+from inference.plane import clock
+from inference.plane.directory import KeyEntry, TenantEntry
+from tenants import quota_limits, quotas, spend_caps
+from tenants.errors import OverQuota, Refusal, Unavailable
+from tenants.models import Period, QuotaMeter
+from tenants.quota_limits import Address, Limit
+from tenants.quotas import ALWAYS, Ask, Grant, Held
 
 BLOCK_SHARE = 20
 LARGEST_BLOCK = 50_000
 LOW_SHARE = 4
+WARNED_SHARE = 5  # Answers carry a warning once less than this part is left of a day or a month.
+# So long it is waited for what other processes hold idle, each time a little longer, before a request is refused.
+RECALL_SECONDS = (0.02, 0.05, 0.1)
+# So long a refusal is remembered: a flood that is refused asks the database no more often.
+DRY_SECONDS = 0.2
+DRY_SECONDS_RECALLED = 0.02
+WINDOWS = {Period.MINUTE: 60, Period.DAY: 86400, Period.MONTH: 2592000}
+ORDER = [*WINDOWS, Period.ALWAYS]
+HeaderList = list[tuple[bytes, bytes]]
+Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Lease:
-    """What this process may still spend of one bucket. Times in Unix seconds."""
+    """What this process may still spend of one bucket. Times in Unix seconds of the database.
 
-    period: Period
-    limit: int
+    `remaining` was left for everybody when the last block came; `dry_from` units are refused until `dry_until`
+    without asking again.
+    """
+
+    limit: Limit
     units: int = 0
     remaining: int = 0
-    block: int = 1
+    low: int = 0
+    starts_at: float = 0.0
     ends_at: float = 0.0
-    filling: "asyncio.Task[None] | None" = None
+    period_start: datetime = ALWAYS[0]
+    dry_from: int = 0
+    dry_until: float = 0.0
+    dry_elsewhere: bool = False
+    grant: Grant | None = None
+
+    @property
+    def left(self) -> int:
+        return self.remaining + self.units
+
+    def covers(self, units: int, now: float) -> bool:
+        return self.units >= units and self.starts_at <= now < self.ends_at
+
+    def take(self, grant: Grant) -> None:
+        """Adds what was granted; what is left of a period that ended is worth nothing."""
+        ends_at = grant.period_end.timestamp()
+        if ends_at != self.ends_at:
+            self.units, self.ends_at = 0, ends_at
+            self.period_start, self.starts_at = grant.period_start, grant.period_start.timestamp()
+        self.units += grant.units
+        self.remaining = grant.remaining
+        self.grant = grant
+        if grant.units:
+            self.low = grant.units // LOW_SHARE
+
+    def refused(self, need: int, *, now: float, recalled: bool) -> None:
+        """Remembers that so many units cannot be had; for a moment only if others were asked to give back theirs."""
+        self.dry_elsewhere = bool(self.grant and self.grant.elsewhere)
+        self.dry_from = need
+        self.dry_until = now + (DRY_SECONDS_RECALLED if recalled and self.dry_elsewhere else DRY_SECONDS)
+
+
+@dataclass(slots=True)
+class Applying:
+    """The leases that a request spends from: its rows of `leases`, and of `slots` one each while it is under way."""
+
+    holding: "Holding"
+    leases: tuple[Lease, ...]
+    slots: tuple[Lease, ...]
+    policy: bytes = field(init=False)
+    names: tuple[tuple[str, int, Lease], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = [lease for lease in (*self.leases, *self.slots) if lease.limit.limit is not None]
+        self.policy = ", ".join([_policy(lease.limit) for lease in named]).encode()
+        self.names = tuple([(f'"{quota_limits.name_of(one.limit)}";r=', _warn_at(one.limit), one) for one in named])
+
+    def headers(self, now: float) -> HeaderList:
+        """The RateLimit headers (draft-ietf-httpapi-ratelimit-headers), and a warning if little is left."""
+        parts, warnings = [], []
+        for name, warn_at, lease in self.names:
+            if lease.ends_at:  # else nothing is known of it yet
+                left = lease.remaining + lease.units
+                ends = f";t={max(0, int(lease.ends_at - now))}" if lease.limit.period != Period.ALWAYS else ""
+                parts.append(f"{name}{left}{ends}")
+                if left <= warn_at:
+                    warnings.append(_warning(name, lease))
+        policy = (b"ratelimit-policy", self.policy)
+        found = [(b"ratelimit", ", ".join(parts).encode()), policy] if parts else [policy]
+        if warnings:
+            found.append((b"x-quota-warning", ", ".join(warnings).encode()))
+        return found
+
+
+@dataclass(slots=True)
+class Holding:
+    """All that this process holds of a tenant's buckets. A lease stays here when its limit goes, for it may return."""
+
+    entry: TenantEntry
+    leases: dict[Address, Lease] = field(default_factory=dict)
+    narrowed: dict[tuple[str, str], Applying] = field(default_factory=dict)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    plain: Applying = field(init=False)
 
 
 @dataclass(slots=True)
 class Spent:
-    """Units taken for a request; given back if it comes to nothing."""
+    """Units taken for a request at a moment; given back if it comes to nothing."""
 
-    parts: tuple[tuple[Lease, float], ...]
+    leases: tuple[Lease, ...]
+    slots: tuple[Lease, ...]
     rows: int
+    at: float
 
     def give_back(self) -> None:
-        for lease, ends_at in self.parts:
-            if lease.ends_at == ends_at:
+        for lease in self.leases:
+            if lease.starts_at <= self.at < lease.ends_at:
                 lease.units += self.rows
+        self.leave()
+
+    def leave(self) -> None:
+        """The request is under way no more."""
+        for slot in self.slots:
+            slot.units += 1
+        self.slots = ()
 
 
 class Leases:
     """All leases of this process. Used on the event loop."""
 
-    def __init__(self, *, producer: str, in_thread: Callable[..., "asyncio.Future[quotas.Grant]"]) -> None:
+    def __init__(self, *, producer: str, in_thread: Callable[..., "asyncio.Future[Any]"]) -> None:
         self._producer = producer
         self._in_thread = in_thread
-        self._of_tenant: dict[str, tuple[TenantEntry, tuple[Lease, ...]]] = {}
+        self._holdings: dict[str, Holding] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped = False
 
-    def spend(self, tenant: TenantEntry, rows: int) -> Spent | None:
-        """Takes units for so many rows from each of the tenant's buckets, or none if a lease does not cover them."""
+    def spend(self, key: KeyEntry, deployment: str, rows: int) -> Spent | None:
+        """Takes units for so many rows from each bucket that applies, or none if a lease does not cover them."""
+        now = clock.now()
         if not rows:
-            return Spent(parts=(), rows=0)
-        leases = self.of(tenant)
-        now = time.time()
+            return Spent((), (), 0, now)
+        applying = self.of(key, deployment)
+        leases, slots = applying.leases, applying.slots
         for lease in leases:
-            if lease.units < rows or lease.ends_at <= now:
+            if lease.units < rows or lease.ends_at <= now or lease.starts_at > now:
                 return None
+        for slot in slots:
+            if slot.units < 1:
+                return None
+        low = False
         for lease in leases:
             lease.units -= rows
-            if lease.units < lease.block // LOW_SHARE and lease.filling is None and lease.remaining:
-                lease.filling = asyncio.ensure_future(self._fill(tenant, lease, 1))
-                lease.filling.add_done_callback(
-                    asyncio.Task.exception
-                )  # logged already; a request that waits asks again
-        return Spent(parts=tuple([(lease, lease.ends_at) for lease in leases]), rows=rows)
+            if lease.units < lease.low and lease.remaining:
+                low = True
+        for slot in slots:
+            slot.units -= 1
+        if low and not applying.holding.lock.locked():
+            self._spawn(self._top_up(applying))
+        return Spent(leases, slots, rows, now)
 
-    async def fill(self, tenant: TenantEntry, rows: int) -> None:
-        """Returns when the tenant's leases cover so many rows; refuses when its quota is used up."""
-        for lease in self.of(tenant):
-            await self._fill_for(tenant, lease, rows)
+    async def fill(self, key: KeyEntry, deployment: str, rows: int) -> None:
+        """Returns when the leases cover so many rows; refuses when a quota is used up."""
+        applying = self.of(key, deployment)
+        for wait in (*RECALL_SECONDS, None):
+            # A task of its own: what it is granted is kept, though the caller may leave meanwhile.
+            refusal = await asyncio.shield(self._spawn(self._fill(applying, rows, recall=wait is not None)))
+            if refusal is None:
+                return
+            lease, held_elsewhere = refusal
+            if wait is None or not held_elsewhere:
+                raise self._refusal(lease, rows)
+            await asyncio.sleep(wait)
 
-    def of(self, tenant: TenantEntry) -> tuple[Lease, ...]:
-        """The tenant's leases, one for each limit of its plan."""
-        known, leases = self._of_tenant.get(tenant.id, (None, ()))
-        if known is not tenant:  # its entry was replaced: a lease stays while its limit does
-            limits = ((Period.MINUTE, tenant.per_minute), (Period.MONTH, tenant.per_month))
-            before = {(lease.period, lease.limit): lease for lease in leases}
-            leases = tuple(
-                before.get((period, limit)) or Lease(period=period, limit=limit)
-                for period, limit in limits
-                if limit is not None
-            )
-            self._of_tenant[tenant.id] = (tenant, leases)
-        return leases
+    def of(self, key: KeyEntry, deployment: str) -> Applying:
+        """What a request of this key to this deployment spends from, by the tenant's limits as they are now."""
+        holding = self._holdings.get(key.tenant.id)
+        if holding is None or holding.entry is not key.tenant:
+            holding = self._renewed(key.tenant)
+        if not holding.entry.narrower:
+            return holding.plain
+        return self._narrowed(holding, key.id, deployment)
 
-    async def _fill_for(self, tenant: TenantEntry, lease: Lease, rows: int) -> None:
-        """Fills the lease until it covers the request; what fills it already is waited for first."""
-        while lease.units < rows or lease.ends_at <= time.time():
-            if lease.filling is not None:
-                await asyncio.shield(lease.filling)
-                continue
-            before = lease.units if lease.ends_at > time.time() else 0
-            lease.filling = asyncio.ensure_future(self._fill(tenant, lease, rows - before))
-            await asyncio.shield(lease.filling)
-            if lease.units < rows:
-                left = lease.remaining + lease.units
-                raise OverQuota(
-                    f"The plan allows {lease.limit:,} predictions a {lease.period}, and {left:,} are left of this "
-                    f"{lease.period}; this request has {rows:,}.",
-                    retry_after=lease.ends_at - time.time(),
-                )
+    def known(self, key: KeyEntry, deployment: str) -> Applying:
+        """The same for who came before limits changed: an entry of the past changes nothing."""
+        holding = self._holdings.get(key.tenant.id)
+        if holding is None:
+            return self.of(key, deployment)
+        return self._narrowed(holding, key.id, deployment) if holding.entry.narrower else holding.plain
 
-    async def _fill(self, tenant: TenantEntry, lease: Lease, minimum: int) -> None:
+    def recall(self, payload: str) -> None:
+        """Another process was refused units: those of that bucket that are not in use here go back."""
+        tenant_id, producer, *address = json.loads(payload)
+        holding = self._holdings.get(tenant_id)
+        if holding is None or producer == self._producer:
+            return
+        lease = holding.leases.get(tuple(address))
+        if lease is not None:
+            self._hand_back(holding, [lease])
+
+    async def stop(self) -> None:
+        """Returns when nothing more is leased; what is held is released with the producer."""
+        self._stopped = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _renewed(self, tenant: TenantEntry) -> Holding:
+        """The tenant's entry was replaced: what is held of a limit that is another now goes back, to be asked anew."""
+        holding = self._holdings.get(tenant.id)
+        if holding is None:
+            holding = self._holdings[tenant.id] = Holding(tenant)
+        limits = {limit.address: limit for limits in (tenant.limits, *tenant.narrower.values()) for limit in limits}
+        changed = []
+        for address, lease in holding.leases.items():
+            if (limit := limits.get(address)) != lease.limit:
+                lease.limit, lease.dry_until = limit or lease.limit, 0.0
+                changed.append(lease)
+        holding.entry = tenant
+        holding.narrowed.clear()
+        holding.plain = self._applying(holding, tenant.limits)
+        self._hand_back(holding, changed)
+        return holding
+
+    def _narrowed(self, holding: Holding, key_id: str, deployment: str) -> Applying:
+        found = holding.narrowed.get((key_id, deployment))
+        if found is None:
+            narrower, limits = holding.entry.narrower, holding.entry.limits
+            for scope in quotas.scopes_of(key=key_id, deployment=deployment)[1:]:
+                limits += narrower.get(scope, ())
+            found = holding.narrowed[key_id, deployment] = self._applying(holding, limits)
+        return found
+
+    def _applying(self, holding: Holding, limits: Iterable[Limit]) -> Applying:
+        found = []
+        for limit in sorted(limits, key=lambda limit: ORDER.index(Period(limit.period))):
+            lease = holding.leases.get(limit.address)
+            if lease is None:
+                lease = holding.leases[limit.address] = Lease(limit)
+            found.append(lease)
+        slots = [lease for lease in found if lease.limit.meter == QuotaMeter.CONCURRENCY]
+        return Applying(holding, tuple([lease for lease in found if lease not in slots]), tuple(slots))
+
+    async def _fill(self, applying: Applying, rows: int, *, recall: bool) -> tuple[Lease, bool] | None:
+        """Fills the leases until they cover the request; else says which cannot, and whether others hold of it."""
+        holding = applying.holding
+        async with holding.lock:
+            while lacking := [
+                (lease, need)
+                for lease, need in _needs(applying, rows)
+                if not lease.covers(need, clock.now())
+            ]:  # fmt: skip
+                now = clock.now()
+                early = max(lease.starts_at for lease, _ in lacking) - now
+                if early > 0:  # the database is a little ahead of our clock, and the period has begun there already
+                    await asyncio.sleep(early)
+                    continue
+                for lease, need in lacking:
+                    if now < lease.dry_until and need >= lease.dry_from:
+                        return lease, lease.dry_elsewhere
+                missing = [(lease, need - (lease.units if lease.ends_at > now else 0)) for lease, need in lacking]
+                for (lease, need), grant in zip(lacking, await self._lease(holding, missing, recall), strict=True):
+                    if grant.refused:
+                        lease.refused(need, now=now, recalled=recall)
+                        return lease, lease.dry_elsewhere
+        return None
+
+    async def _top_up(self, applying: Applying) -> None:
+        """Fills what runs low; who waits for it asks again, so what is refused here is nobody's refusal."""
+        async with applying.holding.lock:
+            low = [(lease, 1) for lease in applying.leases if lease.units < lease.low and lease.remaining]
+            if low:
+                await self._lease(applying.holding, low, recall=False)
+
+    async def _lease(self, holding: Holding, missing: list[tuple[Lease, int]], recall: bool) -> list[Grant]:
+        if self._stopped:
+            raise Unavailable("The server stops; ask again, and another answers.", retry_after=1)
+        asks = [Ask(*lease.limit.address, wanted=_wanted(lease, need), minimum=need) for lease, need in missing]
+        grants: list[Grant] = await self._database(
+            quotas.lease, tenant_id=holding.entry.id, producer=self._producer, asks=asks, recall=recall
+        )
+        for (lease, _), grant in zip(missing, grants, strict=True):
+            lease.take(grant)
+        return grants
+
+    def _hand_back(self, holding: Holding, leases: list[Lease]) -> None:
+        """What is not in use goes back to the buckets, in the background."""
+        now = clock.now()
+        back = [(lease, lease.units) for lease in leases if lease.units and lease.ends_at > now]
+        for lease, units in back:
+            lease.units, lease.remaining = 0, lease.remaining + units
+        if back and not self._stopped:
+            held = [Held(*lease.limit.address, lease.period_start, units) for lease, units in back]
+            self._spawn(self._give_back(holding, held))
+
+    async def _give_back(self, holding: Holding, held: list[Held]) -> None:
+        async with holding.lock:  # before anything is asked for anew
+            await self._database(quotas.give_back, tenant_id=holding.entry.id, producer=self._producer, held=held)
+
+    async def _database(self, verb: Callable[..., Result], **arguments: Any) -> Result:
         try:
-            wanted = max(minimum, min(lease.limit // BLOCK_SHARE, LARGEST_BLOCK), 1)
-            grant = await self._in_thread(_lease, tenant.id, self._producer, lease.period, wanted, minimum)
-            ends_at = grant.period_end.timestamp()
-            if ends_at != lease.ends_at:
-                lease.units = 0
-                lease.ends_at = ends_at
-            lease.units += grant.units
-            lease.remaining = grant.remaining
-            lease.block = max(grant.units, 1)
+            found: Result = await self._in_thread(_closing_old_connections, verb, arguments)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("a quota lease could not be had: %s", str(error).strip())
             raise Unavailable("The quota cannot be checked at the moment.", retry_after=1) from error
-        finally:
-            lease.filling = None
+        return found
+
+    def _refusal(self, lease: Lease, rows: int) -> Refusal:
+        limit, left = lease.limit, lease.left
+        found = lease.grant.headroom if lease.grant else None
+        after = lease.ends_at - clock.now()
+        if found is not None and found.predictions is not None and found.predictions <= lease.remaining:
+            return spend_caps.reached(found, retry_after=after)
+        if limit.meter == QuotaMeter.CONCURRENCY:
+            return OverQuota(
+                f"{quota_limits.whose(limit)} allows {limit.limit:,} requests under way at once, and so many are.",
+                retry_after=1,
+            )
+        return OverQuota(
+            f"{quota_limits.whose(limit)} allows {limit.limit:,} predictions a {limit.period}, and {left:,} are left "
+            f"of this {limit.period}; this request has {rows:,}.",
+            retry_after=after,
+        )
+
+    def _spawn(self, step: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        task = asyncio.ensure_future(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # logged already; a request that waits asks again
 
 
-def _lease(tenant_id: str, producer: str, period: Period, wanted: int, minimum: int) -> quotas.Grant:
+def _needs(applying: Applying, rows: int) -> Iterable[tuple[Lease, int]]:
+    for lease in applying.leases:
+        yield lease, rows
+    for slot in applying.slots:
+        yield slot, 1
+
+
+def _wanted(lease: Lease, minimum: int) -> int:
+    share = LARGEST_BLOCK if lease.limit.limit is None else lease.limit.limit // BLOCK_SHARE
+    return max(minimum, min(share, LARGEST_BLOCK), 1)
+
+
+def _policy(limit: Limit) -> str:
+    window = WINDOWS.get(Period(limit.period))
+    return f'"{quota_limits.name_of(limit)}";q={limit.limit};' + (
+        f"w={window}" if window else 'qu="concurrent-requests"'
+    )  # fmt: skip
+
+
+def _warn_at(limit: Limit) -> int:
+    """From so many units left on an answer warns; a minute comes to its end too often for that."""
+    return limit.limit // WARNED_SHARE if limit.limit and limit.period in (Period.DAY, Period.MONTH) else -1
+
+
+def _warning(name: str, lease: Lease) -> str:
+    limit = lease.limit.limit or 1
+    return f"{name.split(';')[0]};used={100 * (limit - lease.left) // limit}"
+
+
+def _closing_old_connections(verb: Callable[..., Result], arguments: dict[str, Any]) -> Result:
     try:
-        return quotas.lease(tenant_id=tenant_id, producer=producer, period=period, wanted=wanted, minimum=minimum)
+        return verb(**arguments)
     finally:
         close_old_connections()

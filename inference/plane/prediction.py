@@ -72,10 +72,11 @@ class Predictions:
             exchange.call = self._parse(exchange, found, version)
         call = exchange.call
         self._check_rows(deployment, version, call)
-        spent = self.leases.spend(key.tenant, call.rows)
+        spent = self.leases.spend(key, deployment.name, call.rows)
         if spent is None:
-            raise Waiting(self.leases.fill(key.tenant, call.rows))
+            raise Waiting(self.leases.fill(key, deployment.name, call.rows))
         exchange.spent = spent
+        exchange.admitted_ms = int(spent.at * 1000)  # the moment that its quotas, and its bill, go by
         self.versions.counters.asked(cold=exchange.cold)
         if (deployment.cache_seconds or target.shadow) and self._answered_from_cache(exchange, deployment, version):
             return

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from inference.batching import Work
-from inference.plane import routes
+from inference.plane import clock, routes
 from inference.plane.cache import Cache
-from inference.plane.directory import KeyEntry
 from inference.plane.exchange import Answer, Exchange, HeaderList
 from inference.plane.leases import Leases
 from inference.plane.shadow import Shadows
@@ -87,7 +86,7 @@ class Settling:
             at_ms=exchange.admitted_ms,
         )  # fmt: skip
         body, content_type, headers = work.answer
-        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange.key)])
+        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange)])
         self._deliver(exchange, answer, total_us)
         if exchange.outputs is not None:
             self._look_again(exchange, work, now)
@@ -109,8 +108,7 @@ class Settling:
         tally = exchange.tally or self._tally_of_none(exchange)
         if tally is not None:
             tally.refused(status=error.status, total_us=total_us)
-        more = [] if exchange.key is None else self._rate_headers(exchange.key)
-        self._deliver(exchange, refused(error, protocol_of(exchange), more), total_us)
+        self._deliver(exchange, refused(error, protocol_of(exchange), self._rate_headers(exchange)), total_us)
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Ends an exchange that was about no prediction."""
@@ -145,6 +143,8 @@ class Settling:
     def _close(self, exchange: Exchange) -> None:
         exchange.done = True
         exchange.leave_place()
+        if exchange.spent is not None:
+            exchange.spent.leave()
         if exchange.timer is not None:
             exchange.timer.cancel()
 
@@ -192,20 +192,13 @@ class Settling:
             _fail(batch, refusal)
         _let_go(batch)
 
-    def _rate_headers(self, key: KeyEntry) -> HeaderList:
+    def _rate_headers(self, exchange: Exchange) -> HeaderList:
         """What is left of each limit, as far as this process knows it already, and what the limits are."""
-        if not key.tenant.rate_policy:
+        key, deployment = exchange.key, exchange.deployment
+        if key is None:
             return []
-        now = time.time()
-        parts = ", ".join(
-            [
-                f'"{lease.period}";r={lease.remaining + lease.units};t={max(0, int(lease.ends_at - now))}'
-                for lease in self.leases.of(key.tenant)
-                if lease.ends_at  # else nothing is known of it yet
-            ]
-        )
-        policy = (b"ratelimit-policy", key.tenant.rate_policy.encode())
-        return [(b"ratelimit", parts.encode()), policy] if parts else [policy]
+        applying = self.leases.known(key, "" if deployment is None else deployment.name)
+        return applying.headers(clock.now()) if applying.policy else []
 
 
 def protocol_of(exchange: Exchange) -> WireProtocol:

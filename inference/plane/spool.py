@@ -10,13 +10,13 @@ import logging
 import os
 import secrets
 import struct
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
 
+from inference.plane import clock
 from tenants.errors import Unavailable
 
 OPEN, CLOSED = ".open", ".closed"
@@ -125,7 +125,7 @@ class Spool:
         closed = opened.rename(opened.with_suffix(CLOSED))
         os.close(self._file)
         self._file = -1
-        complete_before = time.time() - self._in_flight_seconds
+        complete_before = clock.now() - self._in_flight_seconds
         self._closed(Segment(id=closed.stem, path=closed, complete_before=complete_before))
 
     def _sync_or_stop(self) -> None:

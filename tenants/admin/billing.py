@@ -76,7 +76,10 @@ class PriceInline(Inline):
 
 @admin.register(Plan)
 class PlanAdmin(Admin):
-    list_display = ["code", "name", "currency", "predictions_per_minute", "predictions_per_month", "stored_bytes"]
+    list_display = [
+        "code", "name", "currency", "predictions_per_minute", "predictions_per_day", "predictions_per_month",
+        "stored_bytes",
+    ]  # fmt: skip
     search_fields = ["code", "name"]
     list_filter = ["currency"]
     ordering = ["code"]

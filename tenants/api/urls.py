@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from tenants.api import accounts, audit, billing, keys, usage, webhooks
+from tenants.api import accounts, audit, billing, keys, quotas, usage, webhooks
 
 urlpatterns: list[URLPattern] = [
     path("me", accounts.MeView.as_view()),
@@ -21,6 +21,10 @@ urlpatterns: list[URLPattern] = [
     path("webhook-deliveries/<str:delivery_id>", webhooks.WebhookDeliveryView.as_view()),
     path("webhook-deliveries/<str:delivery_id>/attempts", webhooks.WebhookAttemptsView.as_view()),
     path("webhook-deliveries/<str:delivery_id>/replay", webhooks.ReplayView.as_view()),
+    path("quotas", quotas.QuotasView.as_view()),
+    path("quota-limits", quotas.QuotaLimitsView.as_view()),
+    path("quota-limits/<str:limit_id>", quotas.QuotaLimitView.as_view()),
+    path("spend-cap", quotas.SpendCapView.as_view()),
     path("usage", usage.UsageView.as_view()),
     path("invoices", billing.InvoicesView.as_view()),
     path("invoices/<str:month>", billing.InvoiceView.as_view()),

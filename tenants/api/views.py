@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from tenants import idempotency, scoping
+from tenants import idempotency, quota_status, scoping
 from tenants.accounts import Caller
 from tenants.api.pagination import NewestFirst
 from tenants.api.parsers import StrictJSONParser
@@ -51,6 +51,12 @@ class TenantView(APIView):
         _refuse_what_no_row_holds(request, kwargs)
         if self.atomic:
             scoping.switch_to(self.caller.tenant.pk)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if self.atomic and answer.status_code < 400 and (warning := quota_status.warning(tenant=self.caller.tenant)):
+            answer["X-Quota-Warning"] = warning
+        return answer
 
     def body(self, serializer: type[StrictSerializer], **context: Any) -> dict[str, Any]:
         """The request's body, as the serializer reads it."""

@@ -6,7 +6,7 @@ from tenants.models.audit import AuditEvent, AuditHead
 from tenants.models.billing import Meter, Plan, Price
 from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
-from tenants.models.quotas import Period, QuotaBucket, QuotaLease
+from tenants.models.quotas import Period, QuotaBucket, QuotaLease, QuotaLimit, QuotaMeter, SetBy, SpendCap
 from tenants.models.scoped import TenantOwned
 from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
 from tenants.models.webhooks import DeliveryState, Disabled, WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -26,7 +26,11 @@ __all__ = [
     "Price",
     "QuotaBucket",
     "QuotaLease",
+    "QuotaLimit",
+    "QuotaMeter",
     "Role",
+    "SetBy",
+    "SpendCap",
     "Tenant",
     "TenantOwned",
     "UsageHour",

@@ -24,6 +24,7 @@ class Plan(models.Model):
     name = models.CharField(max_length=80)
     currency = models.CharField(max_length=3, default="EUR")
     predictions_per_minute = models.PositiveBigIntegerField(null=True, blank=True)
+    predictions_per_day = models.PositiveBigIntegerField(null=True, blank=True)
     predictions_per_month = models.PositiveBigIntegerField(null=True, blank=True)
     stored_bytes = models.PositiveBigIntegerField(null=True, blank=True)
 

@@ -82,7 +82,7 @@ def test_a_directory_that_hears_nothing_is_trusted_no_longer() -> None:
 
 def test_a_key_ends_by_the_clock_and_with_its_tenant() -> None:
     directory = Directory()
-    tenant = TenantEntry(id="ten_a", name="a", deployments={}, per_minute=None, per_month=None, rate_policy="")
+    tenant = TenantEntry(id="ten_a", name="a", deployments={})
     key = KeyEntry(id="key_a", digest=b"a", tenant=tenant, scopes=frozenset({"predict"}), expires_at=50.0)
     directory.replace("ten_a", [key], tenant)
     assert directory.key(b"a", now=49.9) is key

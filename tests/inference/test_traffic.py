@@ -188,7 +188,7 @@ def entry(number: int) -> VersionEntry:
 
 
 def test_a_canary_that_grows_keeps_its_callers() -> None:
-    tenant = TenantEntry("t", "acme", {}, None, None, "")
+    tenant = TenantEntry("t", "acme", {})
     keys = [KeyEntry(f"key_{i}", b"", tenant, frozenset(), None) for i in range(2000)]
     one, two = entry(1), entry(2)
 

@@ -19,7 +19,7 @@ BOUNDS = Bounds(error_rate=0.1, p99_ms=20, window_seconds=60, minimum_requests=1
 def watching(bounds: Bounds | None) -> tuple[Statistics, Watch]:
     directory, statistics = Directory(), Statistics()
     deployment = DeploymentEntry(name="front", version=NEW, bounds=bounds)
-    tenant = TenantEntry("ten_a", "a", {"front": deployment}, per_minute=None, per_month=None, rate_policy="")
+    tenant = TenantEntry("ten_a", "a", {"front": deployment})
     directory.replace("ten_a", [], tenant)
     watch = Watch(statistics, directory)
     assert watch.due(0.0) == []

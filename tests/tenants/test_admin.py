@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import quotas, scoping, usage
+from tenants import quota_limits, quotas, scoping, spend_caps, usage
 from tenants.models import (
     ApiKey,
     AuditEvent,
@@ -21,11 +21,12 @@ from tenants.models import (
     IdempotentAnswer,
     Membership,
     Notice,
-    Period,
     Plan,
     Price,
     QuotaBucket,
     QuotaLease,
+    QuotaLimit,
+    SpendCap,
     Tenant,
     UsageHour,
     UsageProducer,
@@ -40,8 +41,8 @@ from tests.tenants.test_usage import an_event
 from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
-    ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease, Tenant,
-    UsageHour, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease, QuotaLimit,
+    SpendCap, Tenant, UsageHour, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
     AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
@@ -59,7 +60,15 @@ def operator(db: None) -> Client:
 @pytest.fixture
 def busy(acme: Account, globex: Account) -> Account:
     """A row in every table."""
-    quotas.lease(tenant_id=acme.tenant.pk, producer="p1", period=Period.MONTH, wanted=9, minimum=9)
+    now = timezone.now()
+    with scoping.operator():
+        quota_limits.put(
+            tenant=acme.tenant, scope="tenant", meter="predictions", period="day", limit=9, set_by="tenant",
+            actor="test", now=now,
+        )  # fmt: skip
+        spend_caps.put(tenant=acme.tenant, amount="1000", set_by="tenant", actor="test")
+    ask = quotas.Ask("tenant", "predictions", "month", wanted=9, minimum=9)
+    quotas.lease(tenant_id=acme.tenant.pk, producer="p1", asks=[ask])
     event = an_event(acme.tenant.pk, at_ms=int(timezone.now().timestamp() * 1000))
     usage.take_segment(segment_id="p1/1", producer="p1", data=usage.encode(event), watermark=timezone.now())
     client = APIClient()

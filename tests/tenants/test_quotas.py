@@ -30,9 +30,14 @@ def on_plan(tenant: Tenant, *, month: int | None, minute: int | None = None) -> 
 
 
 def lease(tenant: Tenant, producer: str = "p1", wanted: int = 10, minimum: int = 1) -> quotas.Grant:
-    return quotas.lease(
-        tenant_id=tenant.pk, producer=producer, period=Period.MONTH, wanted=wanted, minimum=minimum
-    )  # fmt: skip
+    ask = quotas.Ask("tenant", "predictions", "month", wanted=wanted, minimum=minimum)
+    (grant,) = quotas.lease(tenant_id=tenant.pk, producer=producer, asks=[ask])
+    return grant
+
+
+def give_back(tenant: Tenant, grant: quotas.Grant, units: int, producer: str = "p1") -> None:
+    held = quotas.Held("tenant", "predictions", "month", grant.period_start, units)
+    quotas.give_back(tenant_id=tenant.pk, producer=producer, held=[held])
 
 
 def bucket(tenant: Tenant) -> QuotaBucket:
@@ -95,12 +100,8 @@ def test_a_changed_limit_holds_at_once(small: Tenant) -> None:
 def test_what_is_given_back_can_be_leased_again(small: Tenant) -> None:
     grant = lease(small, wanted=100, minimum=100)
     for _ in range(2):  # The second time there is nothing left to give.
-        quotas.give_back(
-            tenant_id=small.pk, producer="p1", period=Period.MONTH, period_start=grant.period_start, units=60
-        )
-    quotas.give_back(
-        tenant_id=small.pk, producer="other", period=Period.MONTH, period_start=grant.period_start, units=60
-    )
+        give_back(small, grant, 60)
+    give_back(small, grant, 60, producer="other")
     assert bucket(small).leased == 0
     assert lease(small, wanted=100, minimum=100).units == 100
 
@@ -152,7 +153,7 @@ def test_old_minutes_are_forgotten(acme: Account) -> None:
             period_start=datetime(2026, 1, 1, tzinfo=UTC),
         )  # fmt: skip
         QuotaLease.across_tenants.create(tenant=tenant, bucket=old, producer="gone", units=1)
-    quotas.lease(tenant_id=tenant.pk, producer="p1", period=Period.MINUTE, wanted=1, minimum=1)
+    quotas.lease(tenant_id=tenant.pk, producer="p1", asks=[quotas.Ask("tenant", "predictions", "minute", 1, 1)])
     with scoping.tenant(tenant.pk):
         assert QuotaBucket.objects.for_tenant(tenant).get().pk != old.pk
 
@@ -161,6 +162,9 @@ def test_old_minutes_are_forgotten(acme: Account) -> None:
     ("period", "moment", "start", "end"),
     [
         (Period.MINUTE, "2026-12-31T23:59:59.9", "2026-12-31T23:59", "2027-01-01T00:00"),
+        (Period.DAY, "2026-12-31T23:59:59.9", "2026-12-31T00:00", "2027-01-01T00:00"),
+        (Period.DAY, "2026-03-29T01:30", "2026-03-29T00:00", "2026-03-30T00:00"),  # clocks go forward in Europe
+        (Period.DAY, "2026-10-25T01:30", "2026-10-25T00:00", "2026-10-26T00:00"),  # and back
         (Period.MONTH, "2026-12-31T23:59:59.9", "2026-12-01T00:00", "2027-01-01T00:00"),
         (Period.MONTH, "2028-02-29T12:00", "2028-02-01T00:00", "2028-03-01T00:00"),
     ],
@@ -186,13 +190,7 @@ def test_exactly_the_limit_passes_however_many_ask_at_once(small: Tenant) -> Non
             used(small, spent, f"{producer}/{client}", producer)
             passed += spent
             if spent < grant.units:
-                quotas.give_back(
-                    tenant_id=small.pk,
-                    producer=producer,
-                    period=Period.MONTH,
-                    period_start=grant.period_start,
-                    units=grant.units - spent,
-                )
+                give_back(small, grant, grant.units - spent, producer)
         answered.append(passed)
 
     in_threads(process, 4)

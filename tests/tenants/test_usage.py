@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenants import quotas, scoping, usage
-from tenants.models import Period, UsageHour, UsageProducer, UsageSegment
+from tenants.models import UsageHour, UsageProducer, UsageSegment
+from tenants.quota_limits import PREDICTION_PERIODS
 from tenants.usage import UsageEvent
 from tests.conftest import Account
 from tests.threads import in_threads
@@ -244,8 +245,8 @@ def test_shippers_that_meet_the_same_rows_in_opposite_orders_do_not_deadlock(
     now = int(timezone.now().timestamp() * 1000)
     events = []
     for account in (acme, globex):
-        for period in Period:
-            quotas.lease(tenant_id=account.tenant.pk, producer="p0", period=period, wanted=9, minimum=9)
+        asks = [quotas.Ask("tenant", "predictions", period, wanted=9, minimum=9) for period in PREDICTION_PERIODS]
+        quotas.lease(tenant_id=account.tenant.pk, producer="p0", asks=asks)
         events += [an_event(account.tenant.pk, at_ms=now - hour * usage.HOUR_MS) for hour in range(50)]
 
     def ship(number: int) -> None:
