@@ -41,8 +41,8 @@ from tests.tenants.test_usage import an_event
 from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
-    ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease, QuotaLimit,
-    SpendCap, Tenant, UsageHour, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease,
+    QuotaLimit, SpendCap, Tenant, UsageHour, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
     AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
