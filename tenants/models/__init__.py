@@ -8,7 +8,7 @@ from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
 from tenants.models.quotas import Period, QuotaBucket, QuotaLease
 from tenants.models.scoped import TenantOwned
-from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
+from tenants.models.usage import UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
 
 __all__ = [
     "ApiKey",
@@ -25,7 +25,9 @@ __all__ = [
     "Role",
     "Tenant",
     "TenantOwned",
+    "UsageDay",
     "UsageHour",
+    "UsageMonth",
     "UsageProducer",
     "UsageSegment",
 ]
