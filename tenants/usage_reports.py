@@ -95,7 +95,7 @@ def _sums(
     rows = rows.filter(**{f"{group}__in": list(values) for group, values in report.matching.items()})
     if beyond is not None:
         rows = rows.filter(_beyond(columns, beyond, "lt" if backwards else "gt"))
-    grouped = rows.values(*columns).annotate(total=Sum("quantity"))
+    grouped: QuerySet[Any, dict[str, Any]] = rows.values(*columns).annotate(total=Sum("quantity"))
     return grouped.order_by(*(f"-{column}" if backwards else column for column in columns))
 
 

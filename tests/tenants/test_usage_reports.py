@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from tenants import scoping, usage, usage_reports
+from tenants import scoping, usage
 from tenants.models import ApiKey, Price, Tenant, UsageDay, UsageHour, UsageMonth
 from tenants.usage import UsageEvent
 from tenants.usage_reports import WIDTHS
