@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 # Converting, beside what starting took: three converters at once start TensorFlow anew, and then have work to do.
-STARTS = 8.0
+STARTS = 10.0
 # Over the validation rows: the last epoch's, the evaluation's, and one with each file that was converted.
 PASSES = 5.0
 

@@ -25,7 +25,9 @@ from tenants.models import (
     QuotaBucket,
     QuotaLease,
     Tenant,
+    UsageDay,
     UsageHour,
+    UsageMonth,
     UsageProducer,
     UsageSegment,
 )  # fmt: skip
@@ -33,11 +35,12 @@ from tests.conftest import Account
 from tests.tenants.test_usage import an_event
 
 TABLES: list[type[Any]] = [
-    ApiKey, AuditEvent, IdempotentAnswer, Membership, Plan, Price, QuotaBucket, QuotaLease, Tenant, UsageHour,
-    UsageProducer, UsageSegment,
+    ApiKey, AuditEvent, IdempotentAnswer, Membership, Plan, Price, QuotaBucket, QuotaLease, Tenant, UsageDay,
+    UsageHour, UsageMonth, UsageProducer, UsageSegment,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
-    AuditEvent, IdempotentAnswer, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
+    AuditEvent, IdempotentAnswer, QuotaBucket, QuotaLease, UsageDay, UsageHour, UsageMonth, UsageProducer,
+    UsageSegment,
 ]  # fmt: skip
 
 
