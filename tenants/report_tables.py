@@ -6,9 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TextIO
+from typing import Protocol
 
 from tenants import csv_cells
+
+
+class Writable(Protocol):
+    """What takes lines of text: a file, a command's output, an answer."""
+
+    def write(self, text: str, /) -> object: ...
+
 
 Cell = str | int | Decimal | date | None
 
@@ -25,12 +32,12 @@ class Table:
 FORMATS = ("table", "csv", "json")
 
 
-def write(table: Table, *, form: str, into: TextIO) -> None:
+def write(table: Table, *, form: str, into: Writable) -> None:
     """Writes the table as aligned text, as CSV without totals, or as JSON."""
     {"table": _write_text, "csv": write_csv, "json": _write_json}[form](table, into)
 
 
-def write_csv(table: Table, into: TextIO) -> None:
+def write_csv(table: Table, into: Writable) -> None:
     """A header and the rows; the totals are left to whoever sums the column."""
     writer = csv.writer(into)
     writer.writerow(table.columns)
@@ -46,15 +53,14 @@ def plain(value: Cell) -> Cell:
     return value
 
 
-def _write_json(table: Table, into: TextIO) -> None:
+def _write_json(table: Table, into: Writable) -> None:
     def objects(rows: Iterable[tuple[Cell, ...]]) -> list[dict[str, str | int | None]]:
         return [dict(zip(table.columns, map(_as_json, row), strict=True)) for row in rows]
 
-    json.dump({"rows": objects(table.rows), "totals": objects(table.totals)}, into, indent=1)
-    into.write("\n")
+    into.write(json.dumps({"rows": objects(table.rows), "totals": objects(table.totals)}, indent=1) + "\n")
 
 
-def _write_text(table: Table, into: TextIO) -> None:
+def _write_text(table: Table, into: Writable) -> None:
     lines = [[_as_text(value) for value in row] for row in (*table.rows, *table.totals)]
     names = [name.replace("_", " ") for name in table.columns]
     widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]

@@ -4,15 +4,15 @@ import csv
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TextIO
 
 from tenants import csv_cells
+from tenants.report_tables import Writable
 from tenants.usage_reports import Total
 
 HEADER = ("start", "end", "key", "key_name", "deployment", "model", "version", "meter", "quantity")
 
 
-def write(rows: Iterable[Total], *, key_names: Mapping[str, str], into: TextIO) -> None:
+def write(rows: Iterable[Total], *, key_names: Mapping[str, str], into: Writable) -> None:
     """Writes the sums as they come; a group that was not asked for is an empty cell."""
     writer = csv.writer(into)
     writer.writerow(HEADER)

@@ -62,7 +62,7 @@ class ReportPages(Base):
 
 def _months(request: HttpRequest, today: date) -> list[date]:
     """The months that are asked for; by default the one that runs."""
-    found = []
+    found: list[date] = []
     for name in ("from", "to"):
         text = request.GET.get(name) or (found and f"{found[0]:%Y-%m}") or f"{today:%Y-%m}"
         month = pricing.month_of(text)

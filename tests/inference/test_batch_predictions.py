@@ -515,6 +515,56 @@ def test_a_stream_does_not_hold_up_the_servers_end(at: BatchSite) -> None:
     assert at.client.post(f"/batch-predictions/{job}/cancel").status_code == 200
 
 
+def test_all_that_is_metered_is_in_the_report(at: BatchSite) -> None:
+    """Training seconds are in that of `tests/modelhub/test_trainer.py`."""
+    picture = next(iter(at.pictures.values()))
+    trainer = at.site.start_trainer(STORAGE_ACCRUAL_SECONDS="0.2")
+    with at.worker():
+        headers = {"Content-Type": "image/jpeg"}
+        assert at.client.post("/deployments/cats/predict", content=picture, headers=headers).status_code == 200
+        assert at.wait(at.begin(at.dataset), ended)["state"] == "succeeded"
+        deadline = time.monotonic() + 60
+        query = {"bucket_width": "month", "group_by": "deployment,model,version"}
+        while True:
+            rows = at.client.get("/usage", params=query).json()["results"]
+            found = {row["meter"]: row for row in rows if row["deployment"] in ("cats", "")}
+            if len(found) == 6:
+                break
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+    trainer.send_signal(signal.SIGTERM)
+    assert trainer.wait(20) == 0
+    of_cats = {"requests", "predictions", "compute_ms", "input_bytes", "batch_predictions"}
+    assert found.keys() == {*of_cats, "stored_byte_hours"}
+    assert {(found[meter]["model"], found[meter]["version"]) for meter in of_cats} == {("cats", "cats@1")}
+    assert Decimal(found["input_bytes"]["quantity"]) >= len(picture)
+    assert all(Decimal(row["quantity"]) > 0 for row in found.values())
+
+
+TOLD = """
+import json
+from tenants import scoping
+from tenants.models import Notice
+with scoping.operator():
+    rows = Notice.across_tenants.filter(kind="batch_prediction.ended").values_list("once", "data")
+    print(json.dumps([[once, data] for once, data in rows]))
+"""
+
+
+def test_every_end_of_the_tests_before_was_told_of_once(at: BatchSite) -> None:
+    """Succeeded, failed, stopped, cancelled while waiting, while running, and after the worker's death."""
+    listed = at.client.get("/batch-predictions", params={"limit": "200"}).json()["results"]
+    told = at.site.python(TOLD)
+    assert sorted(once for once, _ in told) == sorted(job["id"] for job in listed if ended(job))
+    by_id = {job["id"]: job for job in listed}
+    for once, data in told:
+        job = by_id[once]
+        assert data == {
+            "job": once, "deployment": job["deployment"], "version": f"{job['model']}@{job['version']}",
+        } | {name: job[name] for name in ("state", "rows", "error", "stop_reason")}  # fmt: skip
+    assert {data["state"] for _, data in told} == {*ENDED}
+
+
 def test_foreign_is_missing(at: BatchSite) -> None:
     job = at.begin(at.dataset)
     for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/results"), ("GET", "/events")):
