@@ -8,12 +8,15 @@ from django.conf import settings
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from inference.models import BatchPrediction, Deployment
-from modelhub import recipes, storage
-from modelhub.models import Dataset, DatasetState, JobState
+from inference import batch_requests
+from inference.batch_requests import Request
+from inference.models import BatchPrediction
+from modelhub import storage
+from modelhub.models import JobState
 from modelhub.storage import Staging
-from tenants import audit, spend_caps, usage
-from tenants.errors import Conflict, FieldError, Invalid, NotFound, OverQuota
+from tenants import audit, budgets, notices, spend_caps, usage
+from tenants.budgets import Budget
+from tenants.errors import Conflict, NotFound, OverQuota
 from tenants.models import Meter, Tenant
 from tenants.usage import UsageEvent
 
@@ -49,11 +52,10 @@ class LeaseLost(Exception):
     """Another worker has the job by now; nothing was changed."""
 
 
-def create(*, tenant: Tenant, deployment: str, dataset_id: str, actor: str, now: datetime) -> BatchPrediction:
+def create(*, tenant: Tenant, request: Request, actor: str, now: datetime) -> BatchPrediction:
     """Queues a job: all rows will be answered by the version that the deployment serves at this moment."""
-    served = _deployment(tenant, deployment)
-    dataset = _dataset(tenant, dataset_id)
-    _check_fits(served, dataset)
+    wanted = batch_requests.checked(tenant=tenant, request=request, now=now)
+    served, dataset, money = wanted.deployment, wanted.dataset, wanted.budget
     _check_queue(tenant)
     spend_caps.check(tenant=tenant, now=now)
     job = BatchPrediction.objects.create(
@@ -62,6 +64,8 @@ def create(*, tenant: Tenant, deployment: str, dataset_id: str, actor: str, now:
         version=served.version,
         dataset=dataset,
         rows_total=dataset.items,
+        budget=money.amount if money else None,
+        budget_currency=money.currency if money else "",
         created_by=actor,
         created_at=now,
     )
@@ -73,6 +77,7 @@ def create(*, tenant: Tenant, deployment: str, dataset_id: str, actor: str, now:
         deployment=served.name,
         version=str(served.version),
         dataset=dataset.pk,
+        **({"budget": str(money)} if money else {}),
     )
     return job
 
@@ -99,7 +104,9 @@ def cancel(*, job: BatchPrediction, actor: str, now: datetime) -> BatchPredictio
     if changed:
         audit.record(tenant=job.tenant_id, actor=actor, verb="batch_prediction.cancel", subject=job.pk)
     job = get(tenant=job.tenant_id, job_id=job.pk)
-    if job.state in (JobState.SUCCEEDED, JobState.FAILED):
+    if changed and job.state == JobState.CANCELLED:
+        _announce(job)
+    if job.state in (JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED):
         raise Conflict(f"The batch prediction {job.pk} has {job.state} already; only one under way can be cancelled.")
     return job
 
@@ -133,6 +140,17 @@ def hold_of(job: BatchPrediction) -> Hold:
     return Hold(job_id=job.pk, tenant_id=job.tenant_id, worker=job.worker, attempt=job.attempt)
 
 
+def budget_of(job: BatchPrediction) -> Budget | None:
+    """The most that the job may cost."""
+    return None if job.budget is None else budgets.restored(amount=job.budget, currency=job.budget_currency)
+
+
+def paid_rows(*, job: BatchPrediction, now: datetime) -> int | None:
+    """How many answered rows the job's budget pays at the price of now; none if it sets no bound."""
+    paid = budgets.pays(tenant=job.tenant, budget=budget_of(job), meter=Meter.BATCH_PREDICTIONS, now=now)
+    return None if paid is None else int(paid)
+
+
 def checkpoint_of(job: BatchPrediction) -> Checkpoint:
     """How far the job was, as the last report said."""
     return Checkpoint(job.rows_done, job.rows_failed, job.checkpoint_bytes, job.checkpoint_sha256)
@@ -147,18 +165,20 @@ def report(*, hold: Hold, checkpoint: Checkpoint) -> bool:
     return _held(hold).exclude(cancel_requested_at=None).exists()
 
 
-def finish(*, hold: Hold, checkpoint: Checkpoint, whole: bool, results: Staging, now: datetime) -> None:
+def finish(*, hold: Hold, checkpoint: Checkpoint, results: Staging, now: datetime) -> None:
     """Ends a job with its results, in a transaction of its own: the rows that were answered go on the bill with them.
 
-    It has succeeded if the results are `whole`, and was cancelled if its customer asked for that in the meantime.
+    It was cancelled if its customer asked for that in the meantime, and else has succeeded if the results are whole, or
+    was stopped at its budget.
     """
-    job = _held(hold).select_for_update(of=("self",)).select_related("version__model").first()
+    job = _held(hold).select_for_update(of=("self",)).select_related("version__model", "tenant__plan").first()
     if job is None:
         raise LeaseLost(hold.job_id)
-    state = JobState.SUCCEEDED if whole and job.cancel_requested_at is None else JobState.CANCELLED
+    state, reason = _state_at(job, checkpoint)
     (blob,) = results.blobs.values()
     _change(
-        hold, **_ending(state, now), **_at(checkpoint), result_sha256=blob.sha256, result_size=blob.size
+        hold, **_ending(state, now), **_at(checkpoint), stop_reason=reason, result_sha256=blob.sha256,
+        result_size=blob.size,
     )  # fmt: skip
     results.record(now=now)
     audit.record(
@@ -170,6 +190,7 @@ def finish(*, hold: Hold, checkpoint: Checkpoint, whole: bool, results: Staging,
         failed=checkpoint.failed,
     )
     results.move_in(now=now)
+    _announce(get(tenant=hold.tenant_id, job_id=hold.job_id))
     _bill(job, checkpoint.done - checkpoint.failed, now)
 
 
@@ -179,6 +200,7 @@ def fail(*, hold: Hold, error: str, now: datetime) -> None:
     audit.record(
         tenant=hold.tenant_id, actor=hold.actor, verb="batch_prediction.fail", subject=hold.job_id, error=error
     )
+    _announce(get(tenant=hold.tenant_id, job_id=hold.job_id))
 
 
 def put_back(*, hold: Hold) -> None:
@@ -231,7 +253,7 @@ def _claimed(job: BatchPrediction, worker: str, now: datetime) -> BatchPredictio
             subject=job.pk,
             of=job.worker,
         )
-    return BatchPrediction.across_tenants.select_related("dataset", "version__model").get(pk=job.pk)
+    return BatchPrediction.across_tenants.select_related("dataset", "version__model", "tenant__plan").get(pk=job.pk)
 
 
 def _abandon(job: BatchPrediction, worker: str, now: datetime) -> None:
@@ -247,6 +269,7 @@ def _abandon(job: BatchPrediction, worker: str, now: datetime) -> None:
         subject=job.pk,
         state=state,
     )
+    _announce(get(tenant=job.tenant_id, job_id=job.pk))
 
 
 def _at(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -266,43 +289,17 @@ def _lease_end() -> Any:
     return Now() + timedelta(seconds=settings.BATCH_LEASE_SECONDS)
 
 
-def _deployment(tenant: Tenant, name: str) -> Deployment:
-    row = Deployment.objects.for_tenant(tenant).select_related("version__model").filter(name=name).first()
-    if row is None:
-        raise Invalid(
-            f"There is no deployment {name[:80]!r}.",
-            errors=(FieldError("deployment", "Expected the name of one of your deployments."),),
-        )
-    if row.paused:
-        raise Conflict(f"The deployment {row.name} is paused: POST /api/v1/deployments/{row.name}/resume first.")
-    return row
-
-
-def _dataset(tenant: Tenant, dataset_id: str) -> Dataset:
-    dataset = Dataset.objects.for_tenant(tenant).filter(pk=dataset_id).first()
-    if dataset is None:
-        raise Invalid(
-            f"There is no data set {dataset_id[:80]!r}.",
-            errors=(FieldError("dataset", "Expected the id of one of your data sets."),),
-        )
-    if dataset.state != DatasetState.SEALED:
-        raise Conflict(
-            f"The data set {dataset.name} is {dataset.state}, and a batch prediction takes a sealed one: "
-            f"POST /api/v1/datasets/{dataset.pk}/seal first."
-        )
-    return dataset
-
-
-def _check_fits(deployment: Deployment, dataset: Dataset) -> None:
-    recipe = deployment.version.recipe
-    taken = recipes.get(recipe).dataset_kind if recipe else ""
-    if taken != dataset.kind:
-        wanted = f"takes {taken}" if taken else "has no recipe that reads files"
-        raise Invalid(
-            f"The version {deployment.version} of {deployment.name} {wanted}; "
-            f"the data set {dataset.name} is {dataset.kind}.",
-            errors=(FieldError("deployment", f"Expected one whose model takes {dataset.kind}."),),
-        )
+def _state_at(job: BatchPrediction, checkpoint: Checkpoint) -> tuple[JobState, str]:
+    """What a job that ends with these results is, and why it answered less than all if that is for its budget."""
+    if job.cancel_requested_at is not None:
+        return JobState.CANCELLED, ""
+    if checkpoint.done == job.rows_total:
+        return JobState.SUCCEEDED, ""
+    answered = checkpoint.done - checkpoint.failed
+    return JobState.STOPPED, (
+        f"The budget of {budget_of(job)} pays for {answered:,} answered rows; the job was stopped after "
+        f"{checkpoint.done:,} of {job.rows_total:,} rows, and their results are kept."
+    )
 
 
 def _check_queue(tenant: Tenant) -> None:
@@ -315,8 +312,27 @@ def _check_queue(tenant: Tenant) -> None:
         )
 
 
+def _announce(job: BatchPrediction) -> None:
+    notices.announce(
+        tenant=job.tenant_id,
+        kind="batch_prediction.ended",
+        once=job.pk,
+        job=job.pk,
+        state=job.state,
+        deployment=job.deployment_name,
+        version=str(job.version),
+        rows={"total": job.rows_total, "done": job.rows_done, "failed": job.rows_failed},
+        error=job.error or None,
+        stop_reason=job.stop_reason or None,
+    )
+
+
 def _bill(job: BatchPrediction, answered: int, now: datetime) -> None:
-    """The rows that were answered, once a job; on the bill of the key that asked for it."""
+    """The rows that were answered, once a job; on the bill of the key that asked for it.
+
+    Never more of them than the job's budget pays at the price of now.
+    """
+    paid = paid_rows(job=job, now=now)
     kind, _, key = job.created_by.partition(":")
     event = UsageEvent(
         id=job.pk,
@@ -325,6 +341,6 @@ def _bill(job: BatchPrediction, answered: int, now: datetime) -> None:
         key=key if kind == "key" else "",
         deployment=job.deployment_name,
         version=str(job.version),
-        meters={Meter.BATCH_PREDICTIONS: answered},
+        meters={Meter.BATCH_PREDICTIONS: answered if paid is None else min(answered, paid)},
     )
     usage.record(events=[event], producer=PRODUCER, segment_id=f"{PRODUCER}:{job.pk}")

@@ -11,7 +11,7 @@ from django.db.models import Prefetch, QuerySet
 
 from inference.models import Deployment, DeploymentLabel, DeploymentTarget
 from modelhub.models import ModelVersion
-from tenants import audit
+from tenants import audit, notices
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
 from tenants.models import Tenant
 
@@ -119,7 +119,8 @@ def roll_back(
     """Ends the split, or, where there is none, serves the version before; the same call again is refused.
 
     `expected` is the id of the version that is rolled back, a canary's or the main one's: if that version takes no
-    requests any more, someone was faster, and nothing is changed.
+    requests any more, someone was faster, and nothing is changed. Who gives a `reason` rolls back of himself, as the
+    watch does: the tenant is told of it.
     """
     row = get(tenant=tenant, name=name, lock=True)
     canaries = [one.version for one in row.targets.all()]
@@ -135,6 +136,11 @@ def roll_back(
         tenant=tenant, actor=actor, verb="deployment.roll_back", subject=name,
         before=[str(version) for version in leaving], after=str(back_to), reason=reason,
     )  # fmt: skip
+    if reason:
+        notices.announce(
+            tenant=tenant, kind="deployment.rolled_back", once=f"{row.pk}:{now.isoformat()}", deployment=name,
+            before=[str(version) for version in leaving], after=str(back_to), reason=reason,
+        )  # fmt: skip
     return row
 
 

@@ -1,6 +1,5 @@
 """Training jobs: asked for, claimed by a trainer, reported on, ended. Every change of state is here."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,18 +10,17 @@ from django.conf import settings
 from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 
-from modelhub import datasets, recipes
-from modelhub.models import Dataset, DatasetState, JobState, ModelVersion, TrainingJob, TrainingLogLine
-from modelhub.recipes.base import checked
-from tenants import audit, spend_caps, usage
-from tenants.errors import Conflict, FieldError, Invalid, NotFound, OverQuota
+from modelhub import training_requests
+from modelhub.models import JobState, ModelVersion, TrainingJob, TrainingLogLine
+from modelhub.training_requests import Request
+from tenants import audit, budgets, notices, spend_caps, usage
+from tenants.budgets import Budget
+from tenants.errors import Conflict, NotFound, OverQuota
 from tenants.models import Meter, Tenant
 from tenants.usage import UsageEvent
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 MAX_ATTEMPTS = 3
 PRODUCER = "training"
-ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,46 +41,26 @@ class LeaseLost(Exception):
     """Another trainer has the job by now; nothing was changed."""
 
 
-def create(
-    *,
-    tenant: Tenant,
-    dataset_id: str,
-    model_name: str,
-    recipe_name: str,
-    parameters: Mapping[str, object],
-    actor: str,
-    now: datetime,
-) -> TrainingJob:
+def create(*, tenant: Tenant, request: Request, actor: str, now: datetime) -> TrainingJob:
     """Queues a job, once everything that can be known beforehand is right."""
-    if not MODEL_NAME.fullmatch(model_name):
-        expected = "Expected 1 to 60 letters, digits, '_', '-' or '.', the first a letter or digit."
-        raise Invalid(
-            f"{model_name[:80]!r} is no name for a model. {expected}", errors=(FieldError("model", expected),)
-        )
-    recipe = recipes.get(recipe_name)
-    values = checked(recipe.parameters, parameters)
-    dataset = _dataset(tenant, dataset_id)
-    if dataset.kind != recipe.dataset_kind:
-        raise Invalid(
-            f"The recipe {recipe.name} learns from {recipe.dataset_kind}; "
-            f"the data set {dataset.name} is {dataset.kind}.",
-            errors=(FieldError("dataset", f"Expected a data set of the kind {recipe.dataset_kind}."),),
-        )
-    recipe.check_classes(datasets.load_manifest(dataset).classes)
+    wanted = training_requests.checked(tenant=tenant, request=request, now=now)
     _check_queue(tenant)
     spend_caps.check(tenant=tenant, now=now)
     job = TrainingJob.objects.create(
         tenant=tenant,
-        dataset=dataset,
-        model_name=model_name,
-        recipe=recipe.name,
-        parameters=values,
+        dataset=wanted.dataset,
+        model_name=wanted.model_name,
+        recipe=wanted.recipe,
+        parameters=wanted.parameters,
+        budget=wanted.budget.amount if wanted.budget else None,
+        budget_currency=wanted.budget.currency if wanted.budget else "",
         created_by=actor,
         created_at=now,
     )
     audit.record(
-        tenant=tenant, actor=actor, verb="training_job.create", subject=job.pk, dataset=dataset.pk, model=model_name
-    )
+        tenant=tenant, actor=actor, verb="training_job.create", subject=job.pk, dataset=wanted.dataset.pk,
+        model=wanted.model_name, **({"budget": str(wanted.budget)} if wanted.budget else {}),
+    )  # fmt: skip
     return job
 
 
@@ -111,6 +89,8 @@ def cancel(*, job: TrainingJob, actor: str, now: datetime) -> TrainingJob:
     if changed:
         audit.record(tenant=job.tenant_id, actor=actor, verb="training_job.cancel", subject=job.pk)
     job = get(tenant=job.tenant_id, job_id=job.pk)
+    if changed and job.state == JobState.CANCELLED:
+        _announce(job)
     if job.state in (JobState.SUCCEEDED, JobState.FAILED):
         raise Conflict(f"The training job {job.pk} has {job.state} already; only a job under way can be cancelled.")
     return job
@@ -143,6 +123,18 @@ def hold_of(job: TrainingJob) -> Hold:
     return Hold(job_id=job.pk, tenant_id=job.tenant_id, trainer=job.trainer, attempt=job.attempt)
 
 
+def budget_of(job: TrainingJob) -> Budget | None:
+    """The most that the job may cost."""
+    return None if job.budget is None else budgets.restored(amount=job.budget, currency=job.budget_currency)
+
+
+def paid_seconds(*, job: TrainingJob, now: datetime) -> Decimal | None:
+    """How many seconds the job's budget pays at the price of now; none if it sets no bound."""
+    return budgets.pays(
+        tenant=job.tenant, budget=budget_of(job), meter=Meter.TRAINING_SECONDS, now=now, places=3
+    )  # fmt: skip
+
+
 def last_line(*, hold: Hold) -> int:
     """The number of the last line in the job's log, 0 if it is empty."""
     lines = TrainingLogLine.objects.for_tenant(hold.tenant_id).filter(job_id=hold.job_id)
@@ -172,26 +164,27 @@ def report(
     return _held(hold).exclude(cancel_requested_at=None).exists()
 
 
-def succeed(*, hold: Hold, seconds: Decimal, version: str, now: datetime) -> None:
+def succeed(*, hold: Hold, seconds: Decimal, version: str, stop_reason: str = "", now: datetime) -> None:
     """Ends a job whose version is published in the same transaction; call it last there."""
-    _change(hold, **_ending(JobState.SUCCEEDED, now), training_seconds=seconds)
+    _change(hold, **_ending(JobState.SUCCEEDED, now), training_seconds=seconds, stop_reason=stop_reason)
     audit.record(
         tenant=hold.tenant_id, actor=hold.actor, verb="training_job.succeed", subject=hold.job_id, version=version
     )
-    _bill(hold, seconds, version, now)
+    _ended(hold, now=now, billed=seconds, version=version)
 
 
 def cancelled(*, hold: Hold, seconds: Decimal, now: datetime) -> None:
     """Ends a job that its customer cancelled; what it took until then is billed."""
     _change(hold, **_ending(JobState.CANCELLED, now), training_seconds=seconds)
     audit.record(tenant=hold.tenant_id, actor=hold.actor, verb="training_job.end_cancelled", subject=hold.job_id)
-    _bill(hold, seconds, "", now)
+    _ended(hold, now=now, billed=seconds)
 
 
 def fail(*, hold: Hold, error: str, seconds: Decimal, now: datetime) -> None:
     """Ends a job that cannot be done; it is not billed."""
     _change(hold, **_ending(JobState.FAILED, now), training_seconds=seconds, error=error)
     audit.record(tenant=hold.tenant_id, actor=hold.actor, verb="training_job.fail", subject=hold.job_id, error=error)
+    _ended(hold, now=now)
 
 
 def put_back(*, hold: Hold) -> None:
@@ -252,7 +245,7 @@ def _claimed(job: TrainingJob, trainer: str, now: datetime) -> TrainingJob:
             subject=job.pk,
             of=job.trainer,
         )
-    return TrainingJob.across_tenants.select_related("dataset").get(pk=job.pk)
+    return TrainingJob.across_tenants.select_related("dataset", "tenant__plan").get(pk=job.pk)
 
 
 def _abandon(job: TrainingJob, trainer: str, now: datetime) -> None:
@@ -264,6 +257,8 @@ def _abandon(job: TrainingJob, trainer: str, now: datetime) -> None:
     audit.record(
         tenant=job.tenant_id, actor=f"trainer:{trainer}", verb="training_job.abandon", subject=job.pk, state=state
     )
+    job.refresh_from_db()
+    _announce(job)
 
 
 def _ending(state: str, now: datetime) -> dict[str, Any]:
@@ -272,21 +267,6 @@ def _ending(state: str, now: datetime) -> dict[str, Any]:
 
 def _lease_end() -> Any:
     return Now() + timedelta(seconds=settings.TRAINING_LEASE_SECONDS)
-
-
-def _dataset(tenant: Tenant, dataset_id: str) -> Dataset:
-    dataset = Dataset.objects.for_tenant(tenant).filter(pk=dataset_id).first()
-    if dataset is None:
-        raise Invalid(
-            f"There is no data set {dataset_id[:80]!r}.",
-            errors=(FieldError("dataset", "Expected the id of one of your data sets."),),
-        )
-    if dataset.state != DatasetState.SEALED:
-        raise Conflict(
-            f"The data set {dataset.name} is {dataset.state}, and a model is trained on a sealed one: "
-            f"POST /api/v1/datasets/{dataset.pk}/seal first."
-        )
-    return dataset
 
 
 def _check_queue(tenant: Tenant) -> None:
@@ -298,17 +278,42 @@ def _check_queue(tenant: Tenant) -> None:
         )
 
 
-def _bill(hold: Hold, seconds: Decimal, version: str, now: datetime) -> None:
-    """The seconds that the job's process lived, once a job; on the bill of the key that asked for it."""
-    created_by = TrainingJob.objects.for_tenant(hold.tenant_id).values_list("created_by", flat=True).get(pk=hold.job_id)
-    kind, _, key = created_by.partition(":")
+def _ended(hold: Hold, *, now: datetime, billed: Decimal | None = None, version: str = "") -> None:
+    """What follows from a job's end, last in its transaction: the notice of it, and its seconds on the bill if any."""
+    job = TrainingJob.objects.for_tenant(hold.tenant_id).select_related("tenant__plan").get(pk=hold.job_id)
+    _announce(job, version=version)
+    if billed is not None:
+        _bill(job, billed, version, now)
+
+
+def _announce(job: TrainingJob, *, version: str = "") -> None:
+    notices.announce(
+        tenant=job.tenant_id,
+        kind="training_job.ended",
+        once=job.pk,
+        job=job.pk,
+        state=job.state,
+        model=job.model_name,
+        version=version or None,
+        error=job.error or None,
+        stop_reason=job.stop_reason or None,
+    )
+
+
+def _bill(job: TrainingJob, seconds: Decimal, version: str, now: datetime) -> None:
+    """The seconds that the job's process lived, once a job; on the bill of the key that asked for it.
+
+    Never more of them than the job's budget pays at the price of now.
+    """
+    paid = paid_seconds(job=job, now=now)
+    kind, _, key = job.created_by.partition(":")
     event = UsageEvent(
-        id=hold.job_id,
+        id=job.pk,
         at_ms=int(now.timestamp() * 1000),
-        tenant=hold.tenant_id,
+        tenant=job.tenant_id,
         key=key if kind == "key" else "",
         deployment="",
         version=version,
-        meters={Meter.TRAINING_SECONDS: seconds},
+        meters={Meter.TRAINING_SECONDS: seconds if paid is None else min(seconds, paid)},
     )
-    usage.record(events=[event], producer=PRODUCER, segment_id=f"{PRODUCER}:{hold.job_id}")
+    usage.record(events=[event], producer=PRODUCER, segment_id=f"{PRODUCER}:{job.pk}")

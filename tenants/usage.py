@@ -229,18 +229,40 @@ ADD = """
 INSERT INTO tenants_usagehour AS sum (tenant_id, hour, key, deployment, version, meter, quantity) VALUES %s
 ON CONFLICT (tenant_id, hour, key, deployment, version, meter) DO UPDATE SET quantity = sum.quantity + excluded.quantity
 """
+ADD_DAYS = """
+INSERT INTO tenants_usageday AS sum (tenant_id, day, key, deployment, version, meter, quantity) VALUES %s
+ON CONFLICT (tenant_id, day, key, deployment, version, meter) DO UPDATE SET quantity = sum.quantity + excluded.quantity
+"""
+ADD_MONTHS = """
+INSERT INTO tenants_usagemonth AS sum (tenant_id, month, meter, quantity) VALUES %s
+ON CONFLICT (month, tenant_id, meter) DO UPDATE SET quantity = sum.quantity + excluded.quantity
+"""
+Row = tuple[Any, ...]
 
 
 def _add_to_rollup(totals: _Totals) -> None:
-    """In one statement, in the order of the keys: two shippers that meet wait for each other, and never in a ring."""
-    rows = []
+    """Hours, their days, their months, each in the order of its keys: two shippers that meet never wait in a ring."""
+    hours: list[Row] = []
     for (tenant, hour, *series), sums in totals.quantities.items():
         for meter, quantity in sums.items():
-            rows.append((tenant, _time(hour * HOUR_MS), *series, *_stored(meter, quantity)))
-    rows.sort(key=lambda row: row[:6])
-    if rows:
-        with connection.cursor() as cursor:
-            execute_values(cursor.cursor, ADD, rows, page_size=len(rows))
+            hours.append((tenant, _time(hour * HOUR_MS), *series, *_stored(meter, quantity)))
+    hours.sort(key=lambda row: row[:6])
+    if not hours:
+        return
+    days = _added_up((tenant, hour.date(), *rest) for tenant, hour, *rest in hours)
+    months = _added_up((tenant, day.replace(day=1), meter, used) for tenant, day, _, _, _, meter, used in days)
+    with connection.cursor() as cursor:
+        for statement, rows in ((ADD, hours), (ADD_DAYS, days), (ADD_MONTHS, months)):
+            execute_values(cursor.cursor, statement, rows, page_size=len(rows))
+
+
+def _added_up(rows: Iterable[Row]) -> list[Row]:
+    """Rows whose last column is a quantity, added up by the others, in their order."""
+    sums: dict[Row, Decimal] = {}
+    with localcontext(EXACT):
+        for *key, quantity in rows:
+            sums[tuple(key)] = sums.get(tuple(key), Decimal(0)) + quantity
+    return [(*key, sums[key]) for key in sorted(sums)]
 
 
 def _stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:

@@ -10,10 +10,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from inference import batch_predictions
+from inference import batch_predictions, batch_requests
+from inference.batch_requests import Request as BatchRequest
 from inference.models import BatchPrediction
 from modelhub.models import JobState
 from tenants.api import openapi
+from tenants.api.quotes import BudgetField, BudgetSerializer, QuoteSerializer
 from tenants.api.serializers import PageQuery, StrictSerializer
 from tenants.api.views import TenantView, idempotent
 
@@ -46,6 +48,10 @@ class BatchPredictionSerializer(serializers.ModelSerializer[BatchPrediction]):
     rows = BatchRowsSerializer(source="*")
     results = serializers.SerializerMethodField(help_text="null while there are none")
     error = serializers.SerializerMethodField(help_text="why it failed, in words; null if it did not")
+    budget = serializers.SerializerMethodField(help_text="the most that it may cost; null if that was left open")
+    stop_reason = serializers.SerializerMethodField(
+        help_text="why it answered less than all rows, in words; null if it did not"
+    )
 
     class Meta:
         model = BatchPrediction
@@ -59,6 +65,8 @@ class BatchPredictionSerializer(serializers.ModelSerializer[BatchPrediction]):
             "rows",
             "results",
             "error",
+            "budget",
+            "stop_reason",
             "attempt",
             "created_at",
             "started_at",
@@ -74,12 +82,21 @@ class BatchPredictionSerializer(serializers.ModelSerializer[BatchPrediction]):
     def get_error(self, job: BatchPrediction) -> str | None:
         return job.error or None
 
+    @extend_schema_field(BudgetSerializer(allow_null=True))
+    def get_budget(self, job: BatchPrediction) -> dict[str, Any] | None:
+        budget = batch_predictions.budget_of(job)
+        return dict(BudgetSerializer(budget).data) if budget else None
+
+    def get_stop_reason(self, job: BatchPrediction) -> str | None:
+        return job.stop_reason or None
+
 
 class NewBatchPrediction(StrictSerializer):
     """What is to be predicted, and by what."""
 
     deployment = serializers.CharField(max_length=60, help_text="name of a deployment; its version of now is used")
     dataset = serializers.CharField(max_length=80, help_text="id of a sealed data set")
+    budget = BudgetField(required=False, help_text="the most that it may cost; it is stopped there, see stop_reason")
 
 
 class BatchPredictionQuery(PageQuery):
@@ -118,15 +135,34 @@ class BatchPredictionsView(TenantView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Queues a whole data set to be predicted. Follow its `events`, or poll it; then fetch its `results`."""
-        wanted = self.body(NewBatchPrediction)
         job = batch_predictions.create(
-            tenant=self.caller.tenant,
-            deployment=wanted["deployment"],
-            dataset_id=wanted["dataset"],
-            actor=self.caller.actor,
-            now=timezone.now(),
-        )
+            tenant=self.caller.tenant, request=_wanted(self), actor=self.caller.actor, now=timezone.now()
+        )  # fmt: skip
         return Response(BatchPredictionSerializer(job).data, status=201)
+
+
+class BatchQuoteView(TenantView):
+    """What a batch prediction would cost."""
+
+    scopes = {"POST": ("read", "manage")}
+
+    @extend_schema(
+        operation_id="quote_batch_prediction",
+        tags=TAGS,
+        request=NewBatchPrediction,
+        responses=openapi.answers(200, QuoteSerializer, 400, 409),
+    )
+    def post(self, request: Request) -> Response:
+        """What a batch prediction would cost at most: takes the body that makes one, and makes nothing."""
+        found = batch_requests.quote(tenant=self.caller.tenant, request=_wanted(self), now=timezone.now())
+        return Response(QuoteSerializer(found).data)
+
+
+def _wanted(view: TenantView) -> BatchRequest:
+    wanted = view.body(NewBatchPrediction)
+    return BatchRequest(
+        deployment=wanted["deployment"], dataset_id=wanted["dataset"], budget=wanted.get("budget")
+    )  # fmt: skip
 
 
 class BatchPredictionView(TenantView):

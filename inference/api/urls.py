@@ -7,6 +7,7 @@ from inference.api.batch_predictions import (
     BatchPredictionResultsView,
     BatchPredictionsView,
     BatchPredictionView,
+    BatchQuoteView,
 )
 from inference.api.deployments import (
     DeploymentsView,
@@ -31,6 +32,7 @@ urlpatterns = [
     path("deployments/<str:name>/labels/<str:label>", LabelView.as_view(), name="deployment-label"),
     path("models/<str:name>/versions/<int:number>/measurements", MeasurementsView.as_view(), name="measurements"),
     path("batch-predictions", BatchPredictionsView.as_view(), name="batch-predictions"),
+    path("batch-predictions/quote", BatchQuoteView.as_view(), name="batch-quote"),
     path("batch-predictions/<str:job_id>", BatchPredictionView.as_view(), name="batch-prediction"),
     path("batch-predictions/<str:job_id>/cancel", BatchPredictionCancelView.as_view(), name="batch-prediction-cancel"),
     path(

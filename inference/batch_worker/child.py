@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -64,7 +64,13 @@ class Results:
         assert digest is not None
         self._digest = digest
         self._done, self._failed = task.done, task.failed
+        self._most_answers = len(task.items) if task.most_answers is None else task.most_answers
         self._told_at = time.monotonic()
+
+    @property
+    def answers_left(self) -> int:
+        """How many more rows may be answered."""
+        return max(0, self._most_answers - (self._done - self._failed))
 
     def add(self, line: bytes, *, failed: bool) -> None:
         self._lines.write(line)
@@ -89,22 +95,19 @@ class Results:
 
 
 def run(task: Task, results: Results) -> None:
-    """A line for each item that has none yet, in their order."""
+    """A line for each item that has none yet, in their order, until there are as many answers as may be."""
     signature = signatures.from_json(task.manifest["signature"])
     served = recipes.get(task.recipe).served(task.manifest)
     engine = ENGINES[task.engine](path=Path(task.model_file), signature=signature)
     best_rows = measuring.best_rows(engine, signature)
     results.checkpoint(now=True)
-    for some in _batches(task.items[task.done :], best_rows):
+    done = task.done
+    while some := task.items[done : done + min(best_rows, results.answers_left)]:
+        done += len(some)
         for (name, _), work in zip(some, _answered(some, engine, signature, served, best_rows), strict=True):
             results.add(_line(name, work), failed=work.answer is None)
         results.checkpoint()
     results.checkpoint(now=True)
-
-
-def _batches(items: Sequence[tuple[str, str]], rows: int) -> Iterator[Sequence[tuple[str, str]]]:
-    for start in range(0, len(items), rows):
-        yield items[start : start + rows]
 
 
 def _answered(

@@ -102,6 +102,7 @@ class _Run:
         self._tick = tick
         self._folder = _scratch() / f"{job.pk}-{secrets.token_hex(4)}"
         self._checkpoint = Checkpoint()
+        self._paid_rows: int | None = None
         self._failed = ""
         self._reported_at = 0.0
         self._cancel_wanted = False
@@ -136,14 +137,24 @@ class _Run:
     def _carry_out(self) -> None:
         self._checkpoint = _recovered(self._job, into=self._folder)
         self._write_down()
-        if not self._cancel_wanted:
+        with scoping.operator():
+            self._paid_rows = batch_predictions.paid_rows(job=self._job, now=timezone.now())
+        if not (self._cancel_wanted or self._is_done()):
             self._predict()
-        if self._cancel_wanted or self._checkpoint.done == self._job.rows_total:
+        if self._cancel_wanted or self._is_done():
             self._finish()
+
+    def _is_done(self) -> bool:
+        """Whether every row has its line, or as many are answered as the budget pays."""
+        answered = self._checkpoint.done - self._checkpoint.failed
+        return self._checkpoint.done == self._job.rows_total or (
+            self._paid_rows is not None and answered >= self._paid_rows
+        )
 
     def _predict(self) -> None:
         """Has the child do the rows that are left; it fails the job if it cannot."""
-        _task(self._job, self._checkpoint, meanwhile=self._report).write(self._folder)
+        task = _task(self._job, self._checkpoint, most_answers=self._paid_rows, meanwhile=self._report)
+        task.write(self._folder)
         limits = Limits(
             settings.BATCH_MAX_SECONDS, settings.BATCH_MAX_MEMORY_BYTES, what="batch prediction", advice=""
         )  # fmt: skip
@@ -152,7 +163,7 @@ class _Run:
             over_limit = self._watch(child)
         finally:
             child.close()
-        if self._cancel_wanted or (child.status == 0 and self._checkpoint.done == self._job.rows_total):
+        if self._cancel_wanted or (child.status == 0 and self._is_done()):
             return
         self._fail(over_limit or self._failed or f"The batch broke off with the status {child.status}. {FAULT}")
         self._checkpoint = Checkpoint()
@@ -205,7 +216,6 @@ class _Run:
         """The job's end, its stored results, their bytes and its rows on the bill, all in one transaction or none."""
         lines = self._folder / LINES_FILE
         os.truncate(lines, self._checkpoint.size)
-        whole = self._checkpoint.done == self._job.rows_total
 
         def write() -> None:
             with storage.Staging(tenant_id=self._job.tenant_id) as staging:
@@ -214,7 +224,7 @@ class _Run:
                     raise ValueError(f"the results of {self._job.pk} are not those that its child wrote")
                 with scoping.operator():
                     batch_predictions.finish(
-                        hold=self._hold, checkpoint=self._checkpoint, whole=whole, results=staging, now=timezone.now()
+                        hold=self._hold, checkpoint=self._checkpoint, results=staging, now=timezone.now()
                     )
 
         self._write(write)
@@ -264,7 +274,9 @@ def _recovered(job: BatchPrediction, *, into: Path) -> Checkpoint:
     return found
 
 
-def _task(job: BatchPrediction, checkpoint: Checkpoint, *, meanwhile: Callable[[], None]) -> Task:
+def _task(
+    job: BatchPrediction, checkpoint: Checkpoint, *, most_answers: int | None, meanwhile: Callable[[], None]
+) -> Task:
     """All that the child is told. The version's file is checked, and all files are on this machine then."""
     version = job.version
     serving = version.manifest["serving"]
@@ -285,6 +297,7 @@ def _task(job: BatchPrediction, checkpoint: Checkpoint, *, meanwhile: Callable[[
         done=checkpoint.done,
         failed=checkpoint.failed,
         max_pixels=settings.PICTURE_MAX_PIXELS,
+        most_answers=most_answers,
     )
 
 

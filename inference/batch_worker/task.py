@@ -16,7 +16,8 @@ CHUNK = 1024 * 1024
 class Task:
     """All that a child knows: no database, no secrets. `items` are names in the data set, each with its local file.
 
-    The lines of the first `done` items, of which `failed` are errors, are in the results already.
+    The lines of the first `done` items, of which `failed` are errors, are in the results already; when there are
+    `most_answers` that are none, it stops.
     """
 
     engine: str
@@ -27,6 +28,7 @@ class Task:
     done: int
     failed: int
     max_pixels: int
+    most_answers: int | None = None
 
     def write(self, folder: Path) -> None:
         (folder / TASK_FILE).write_bytes(orjson.dumps(asdict(self)))

@@ -29,6 +29,9 @@ class BatchPrediction(TenantOwned):
     result_sha256 = models.CharField(max_length=64, blank=True)
     result_size = models.PositiveBigIntegerField(default=0, help_text="bytes")
     error = models.TextField(blank=True, help_text="Why it failed, for the customer.")
+    budget = models.DecimalField(max_digits=38, decimal_places=12, null=True, help_text="The most that it may cost.")
+    budget_currency = models.CharField(max_length=3, blank=True)
+    stop_reason = models.TextField(blank=True, help_text="Why it answered less than all rows, for the customer.")
     cancel_requested_at = models.DateTimeField(null=True)
     attempt = models.PositiveSmallIntegerField(default=0)
     worker = models.CharField(max_length=80, blank=True, help_text="Which worker holds the lease.")
@@ -46,6 +49,11 @@ class BatchPrediction(TenantOwned):
         constraints = [
             models.CheckConstraint(condition=Q(rows_done__lte=F("rows_total")), name="batch_done_within_total"),
             models.CheckConstraint(condition=Q(rows_failed__lte=F("rows_done")), name="batch_failed_within_done"),
+            models.CheckConstraint(
+                condition=Q(budget=None, budget_currency="")
+                | Q(budget__isnull=False, budget__gt=0) & ~Q(budget_currency=""),
+                name="batch_budget_is_money",
+            ),
         ]
 
     def __str__(self) -> str:

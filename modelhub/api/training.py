@@ -8,10 +8,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from modelhub import training
+from modelhub import training, training_requests
 from modelhub.models import JobState, TrainingJob, TrainingLogLine
 from modelhub.recipes import RECIPES
+from modelhub.training_requests import Request as TrainingRequest
 from tenants.api import openapi
+from tenants.api.quotes import BudgetField, BudgetSerializer, QuoteSerializer
 from tenants.api.serializers import PageQuery, StrictSerializer
 from tenants.api.views import TenantView, idempotent
 
@@ -80,6 +82,10 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
     progress = TrainingProgressSerializer()
     metrics = EpochSerializer(source="history", many=True, help_text="one entry an epoch")
     error = serializers.SerializerMethodField(help_text="why it failed, in words; null if it did not")
+    budget = serializers.SerializerMethodField(help_text="the most that it may cost; null if that was left open")
+    stop_reason = serializers.SerializerMethodField(
+        help_text="why it learned less than was asked for, in words; null if it did not"
+    )
     version = serializers.SerializerMethodField(help_text="the version that it made; null until it succeeded")
     training_seconds = serializers.SerializerMethodField(
         help_text="how long its process ran; billed if it succeeded or was cancelled"
@@ -97,6 +103,8 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
             "progress",
             "metrics",
             "error",
+            "budget",
+            "stop_reason",
             "version",
             "attempt",
             "training_seconds",
@@ -109,6 +117,14 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
 
     def get_error(self, job: TrainingJob) -> str | None:
         return job.error or None
+
+    @extend_schema_field(BudgetSerializer(allow_null=True))
+    def get_budget(self, job: TrainingJob) -> dict[str, Any] | None:
+        budget = training.budget_of(job)
+        return dict(BudgetSerializer(budget).data) if budget else None
+
+    def get_stop_reason(self, job: TrainingJob) -> str | None:
+        return job.stop_reason or None
 
     @extend_schema_field(VersionMadeSerializer(allow_null=True))
     def get_version(self, job: TrainingJob) -> dict[str, Any] | None:
@@ -126,6 +142,7 @@ class NewTrainingJob(StrictSerializer):
     model = serializers.CharField(max_length=200, help_text="name of the model; it is made with its first version")
     recipe = serializers.CharField(max_length=80, help_text="name of a recipe, see /api/v1/recipes")
     parameters = serializers.DictField(required=False, default=dict, help_text="of the recipe; all may be left out")
+    budget = BudgetField(required=False, help_text="the most that it may cost; it is stopped in time, see stop_reason")
 
 
 class TrainingJobQuery(PageQuery):
@@ -199,17 +216,38 @@ class TrainingJobsView(TenantView):
     @idempotent
     def post(self, request: Request) -> Response:
         """Queues a training. Poll the job: its progress and metrics are there while it runs."""
-        wanted = self.body(NewTrainingJob)
         job = training.create(
-            tenant=self.caller.tenant,
-            dataset_id=wanted["dataset"],
-            model_name=wanted["model"],
-            recipe_name=wanted["recipe"],
-            parameters=wanted["parameters"],
-            actor=self.caller.actor,
-            now=timezone.now(),
-        )
+            tenant=self.caller.tenant, request=_wanted(self), actor=self.caller.actor, now=timezone.now()
+        )  # fmt: skip
         return Response(TrainingJobSerializer(job).data, status=201)
+
+
+class TrainingQuoteView(TenantView):
+    """What a training would cost."""
+
+    scopes = {"POST": ("read", "manage")}
+
+    @extend_schema(
+        operation_id="quote_training_job",
+        tags=TAGS,
+        request=NewTrainingJob,
+        responses=openapi.answers(200, QuoteSerializer, 400, 409),
+    )
+    def post(self, request: Request) -> Response:
+        """What a training would cost at most: takes the body that makes one, and makes nothing."""
+        found = training_requests.quote(tenant=self.caller.tenant, request=_wanted(self), now=timezone.now())
+        return Response(QuoteSerializer(found).data)
+
+
+def _wanted(view: TenantView) -> TrainingRequest:
+    wanted = view.body(NewTrainingJob)
+    return TrainingRequest(
+        dataset_id=wanted["dataset"],
+        model_name=wanted["model"],
+        recipe_name=wanted["recipe"],
+        parameters=wanted["parameters"],
+        budget=wanted.get("budget"),
+    )
 
 
 class TrainingJobView(TenantView):

@@ -11,6 +11,7 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/seal", datasets.DatasetSealView.as_view(), name="dataset-seal"),
     path("recipes", training.RecipesView.as_view(), name="recipes"),
     path("training-jobs", training.TrainingJobsView.as_view(), name="training-jobs"),
+    path("training-jobs/quote", training.TrainingQuoteView.as_view(), name="training-quote"),
     path("training-jobs/<str:job_id>", training.TrainingJobView.as_view(), name="training-job"),
     path("training-jobs/<str:job_id>/cancel", training.TrainingJobCancelView.as_view(), name="training-job-cancel"),
     path("training-jobs/<str:job_id>/logs", training.TrainingJobLogsView.as_view(), name="training-job-logs"),

@@ -9,13 +9,14 @@ from tenants.models import TenantOwned
 
 
 class JobState(models.TextChoices):
-    """queued → running → succeeded, failed or cancelled."""
+    """queued → running → succeeded, failed or cancelled; stopped at its budget, with what there was by then."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    STOPPED = "stopped"
 
 
 class TrainingJob(TenantOwned):
@@ -30,6 +31,9 @@ class TrainingJob(TenantOwned):
     progress = models.JSONField(default=dict, help_text="phase, done, total, in words and numbers")
     history = models.JSONField(default=list, help_text="the metrics of each epoch")
     error = models.TextField(blank=True, help_text="Why it failed, for the customer.")
+    budget = models.DecimalField(max_digits=38, decimal_places=12, null=True, help_text="The most that it may cost.")
+    budget_currency = models.CharField(max_length=3, blank=True)
+    stop_reason = models.TextField(blank=True, help_text="Why it made less than was asked for, for the customer.")
     cancel_requested_at = models.DateTimeField(null=True)
     attempt = models.PositiveSmallIntegerField(default=0)
     trainer = models.CharField(max_length=80, blank=True, help_text="Which trainer holds the lease.")
@@ -44,6 +48,13 @@ class TrainingJob(TenantOwned):
         abstract = False
         indexes = [
             models.Index(fields=["created_at"], condition=models.Q(state__in=["queued", "running"]), name="jobs_to_do")
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(budget=None, budget_currency="")
+                | models.Q(budget__isnull=False, budget__gt=0) & ~models.Q(budget_currency=""),
+                name="job_budget_is_money",
+            )
         ]
 
     def __str__(self) -> str:

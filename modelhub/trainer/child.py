@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from modelhub import recipes
 from modelhub.recipes.base import Interface, Recipe
 from modelhub.trainer import task as tasks
+from modelhub.trainer.deadline import Deadline
 from modelhub.trainer.process import PARENT, die_with_parent
 from modelhub.trainer.task import Failure, Reporter, Task
 
@@ -41,6 +43,7 @@ def main(folder: Path, report: Reporter) -> NoReturn:
 
 def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     """Decode, train, evaluate, convert, compare; what the registry is to hold, the files being in the folder."""
+    began = time.monotonic()
     report.progress("starting", 0, 1)
     from modelhub import evaluation
     from modelhub.trainer import fit
@@ -48,9 +51,14 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
     fit.be_repeatable(task.parameters["seed"])
     recipe = recipes.get(task.recipe)
     interface = recipe.interface(task.labels)
+    start_seconds = time.monotonic() - began
     train, validation = (_split(task, name, recipe=recipe, folder=folder, report=report) for name in SPLITS)
     model = recipe.build(task.parameters)
-    fit.fit(model, recipe=recipe, parameters=task.parameters, train=train, validation=validation, report=report)
+    deadline = Deadline(began + task.seconds, start_seconds, len(validation)) if task.seconds else None
+    history = fit.fit(
+        model, recipe=recipe, parameters=task.parameters, train=train, validation=validation, report=report,
+        deadline=deadline,
+    )  # fmt: skip
     report.progress("evaluating", 0, len(validation))
     scores, truths = fit.scored(model, validation, recipe=recipe)
     threshold = interface.decision["threshold"]
@@ -62,7 +70,14 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
 
     conversion = _compared(folder, files, validation, recipe=recipe, reference=scores, threshold=threshold)
     serving = gate.serving(conversion["passed"])
-    return {"labels": task.labels, "metrics": metrics, "files": files, "serving": serving, "conversion": conversion}
+    return {
+        "labels": task.labels,
+        "metrics": metrics,
+        "files": files,
+        "serving": serving,
+        "conversion": conversion,
+        "stopped_in_epoch": len(history) if deadline and deadline.passed else None,
+    }
 
 
 SPLITS = ("train", "validation")

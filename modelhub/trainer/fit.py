@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from modelhub import evaluation
 from modelhub.recipes.base import Recipe
 from modelhub.trainer.adam import FusedAdam
-from modelhub.trainer.pixels import BATCH, Split
-from modelhub.trainer.task import Failure, Reporter
+from modelhub.trainer.deadline import Deadline
+from modelhub.trainer.pixels import Split
+from modelhub.trainer.task import BATCH, Failure, Reporter
 
 THRESHOLD = 0.5
 
@@ -35,10 +36,12 @@ def fit(
     train: Split,
     validation: Split,
     report: Reporter,
+    deadline: Deadline | None = None,
 ) -> list[dict[str, Any]]:
     """Trains the model; gives the metrics of each epoch. Raises Failure when the loss stops being a number.
 
     Batches go on from epoch to epoch: a `steps_per_epoch` that is less than a whole pass sees new pictures in the next.
+    At the deadline the epoch ends where it is, and is the last.
     """
     steps = parameters["steps_per_epoch"] or math.ceil(len(train) / BATCH)
     step = training_step(model, recipe=recipe, parameters=parameters)
@@ -47,12 +50,16 @@ def fit(
     batches = iter(train.batches(shuffle_seed=parameters["seed"]).repeat().take(in_all).prefetch(2))
     history = []
     for epoch in range(1, parameters["epochs"] + 1):
-        measured = run_epoch(step, batches, epoch=epoch, epochs=parameters["epochs"], steps=steps, report=report)
+        measured = run_epoch(
+            step, batches, epoch=epoch, epochs=parameters["epochs"], steps=steps, report=report, deadline=deadline
+        )
         scores, truths = scored(model, validation, recipe=recipe, batches=parameters["validation_steps"])
         measured["val_loss"] = float(np.mean(evaluation.cross_entropy(scores=scores, truths=truths)))
         measured["val_accuracy"] = float(np.mean((scores >= THRESHOLD) == truths))
         report.epoch(measured)
         history.append(measured)
+        if deadline is not None and deadline.passed:
+            break
     return history
 
 
@@ -91,7 +98,14 @@ def scored(
 
 
 def run_epoch(
-    step: Step, batches: Iterator[Any], *, epoch: int, epochs: int, steps: int, report: Reporter
+    step: Step,
+    batches: Iterator[Any],
+    *,
+    epoch: int,
+    epochs: int,
+    steps: int,
+    report: Reporter,
+    deadline: Deadline | None = None,
 ) -> dict[str, Any]:
     """Moves the weights by so many batches; gives the metrics of the epoch, as Keras means loss and accuracy."""
     started = time.monotonic()
@@ -108,6 +122,8 @@ def run_epoch(
         right += int(correct)
         rows_seen += len(labels)
         report.progress("training", number, steps, epoch=epoch, epochs=epochs)
+        if deadline is not None and deadline.look(len(labels)):
+            break
     seconds = time.monotonic() - started
     return {
         "epoch": epoch,

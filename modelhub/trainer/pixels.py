@@ -9,10 +9,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from modelhub.recipes.base import Recipe
-from modelhub.trainer.task import Failure, Item, Reporter
+from modelhub.trainer.task import BATCH, Failure, Item, Reporter
 from tenants.errors import Refusal
-
-BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,16 @@ def die_with_parent() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a child may live, and how much memory it and its children may hold that is theirs alone."""
+    """How long a child may live, and how much memory it and its children may hold that is theirs alone.
+
+    `too_long` is what its customer is told when it lived too long, if there is more to say than that.
+    """
 
     seconds: float
     memory_bytes: int
     what: str = "training"
     advice: str = " Fewer epochs or steps_per_epoch need less."
+    too_long: str = ""
 
 
 class Child:
@@ -116,7 +120,7 @@ class Child:
     def over_limit(self) -> str:
         """Which limit it has passed, in words for the customer; empty if none."""
         if self.seconds > self._limits.seconds:
-            return (
+            return self._limits.too_long or (
                 f"The {self._limits.what} was stopped after {self._limits.seconds:g} seconds, the longest that a job "
                 f"may take.{self._limits.advice}"
             )

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,8 @@ SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_RETRY = 60.0
+SECONDS_TO_STOP = 3.0
+HOUR_SECONDS = 3600.0
 MAX_LOG_LINES = 10_000
 MAX_LOG_LINE = 2_000
 FAULT = "The fault is on our side; please tell us the job's id."
@@ -92,7 +94,7 @@ class Trainer:
         """Tells the ledger of stored bytes; what fails is made up for by the next time."""
         if time.monotonic() < self._accrue_at:
             return
-        self._accrue_at = time.monotonic() + settings.STORAGE_ACCRUAL_SECONDS
+        self._accrue_at = time.monotonic() + min(settings.STORAGE_ACCRUAL_SECONDS, HOUR_SECONDS)
         try:
             storage.accrue(now=timezone.now())
         except Exception:
@@ -174,9 +176,10 @@ class _Run:
     def _carry_out(self) -> None:
         with scoping.operator():
             self._told.last_line = training.last_line(hold=self._hold)
-        task = _task(self._job, meanwhile=self._report)
+            paid = training.paid_seconds(job=self._job, now=timezone.now())
+        limits = _limits(self._job, paid)
+        task = _task(self._job, seconds=limits.seconds if limits.too_long else None, meanwhile=self._report)
         task.write(self._folder)
-        limits = Limits(settings.TRAINING_MAX_SECONDS, settings.TRAINING_MAX_MEMORY_BYTES)
         child = Child(self._folder, limits)
         try:
             over_limit = self._watch(child)
@@ -250,7 +253,8 @@ class _Run:
                 actor=self._hold.actor,
                 now=now,
             )
-            training.succeed(hold=self._hold, seconds=seconds, version=str(version), now=now)
+            reason = _stop_reason(self._job, result["stopped_in_epoch"])
+            training.succeed(hold=self._hold, seconds=seconds, version=str(version), stop_reason=reason, now=now)
         else:
             training.cancelled(hold=self._hold, seconds=seconds, now=now)
 
@@ -274,7 +278,29 @@ class _Run:
                 time.sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _task(job: TrainingJob, *, meanwhile: Callable[[], None]) -> Task:
+def _limits(job: TrainingJob, paid: Decimal | None) -> Limits:
+    """What a job may use; its budget leaves room for stopping it."""
+    limits = Limits(settings.TRAINING_MAX_SECONDS, settings.TRAINING_MAX_MEMORY_BYTES)
+    if paid is None or float(paid) - SECONDS_TO_STOP > limits.seconds:
+        return limits
+    words = (
+        f"The training was stopped at its budget of {training.budget_of(job)}, which pays {paid} seconds, "
+        "before there was a version to keep. It is not billed."
+    )
+    return replace(limits, seconds=max(0.0, float(paid) - SECONDS_TO_STOP), too_long=words)
+
+
+def _stop_reason(job: TrainingJob, epoch: int | None) -> str:
+    """Why a version learned less than was asked for, in words; empty if it did not."""
+    if epoch is None:
+        return ""
+    return (
+        f"The training was stopped in epoch {epoch} of {job.parameters['epochs']} to keep within its budget of "
+        f"{training.budget_of(job)}; the version is what it had learned by then."
+    )
+
+
+def _task(job: TrainingJob, *, seconds: float | None, meanwhile: Callable[[], None]) -> Task:
     """All that the child is told. The data set's files are on this machine then, which may take its time."""
     manifest = datasets.load_manifest(job.dataset)
     index = {name: number for number, name in enumerate(manifest.classes)}
@@ -291,6 +317,7 @@ def _task(job: TrainingJob, *, meanwhile: Callable[[], None]) -> Task:
         train=[fetched(item) for item in manifest.of("train")],
         validation=[fetched(item) for item in manifest.of("validation")],
         max_pixels=settings.PICTURE_MAX_PIXELS,
+        seconds=seconds,
     )
 
 

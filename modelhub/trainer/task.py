@@ -12,6 +12,7 @@ from typing import Any
 TASK_FILE = "task.json"
 RESULT_FILE = "result.json"
 SECONDS_BETWEEN_PROGRESS = 0.2
+BATCH = 32  # rows of a training step
 
 
 class Failure(Exception):
@@ -29,7 +30,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that a child knows: no database, no secrets."""
+    """All that a child knows: no database, no secrets. `seconds`: how long it may take in all, where it is bounded."""
 
     recipe: str
     parameters: dict[str, Any]
@@ -37,6 +38,7 @@ class Task:
     train: list[Item]
     validation: list[Item]
     max_pixels: int
+    seconds: float | None = None
 
     def write(self, folder: Path) -> None:
         items = {split: [[i.file, i.name, i.label] for i in getattr(self, split)] for split in ("train", "validation")}
@@ -45,6 +47,7 @@ class Task:
             "parameters": self.parameters,
             "labels": self.labels,
             "max_pixels": self.max_pixels,
+            "seconds": self.seconds,
             **items,
         }
         (folder / TASK_FILE).write_text(json.dumps(document))

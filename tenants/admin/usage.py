@@ -1,9 +1,10 @@
-"""The ledger: hourly sums, the segments they came from, and the processes that wrote them."""
+"""The ledger: sums of hours, days and months, the segments they came from, and the processes that wrote them."""
 
 from django.contrib import admin
 
 from tenants.admin.base import ReadOnlyAdmin
-from tenants.models import UsageHour, UsageProducer, UsageSegment
+from tenants.admin.reports import ReportPages
+from tenants.models import UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
 
 
 @admin.register(UsageHour)
@@ -15,6 +16,29 @@ class UsageHourAdmin(ReadOnlyAdmin):
     date_hierarchy = "hour"
     ordering = ["-hour", "-id"]
     fields = ["hour", "tenant", "key", "deployment", "version", "meter", "quantity"]
+
+
+@admin.register(UsageDay)
+class UsageDayAdmin(ReadOnlyAdmin):
+    list_display = ["day", "tenant", "key", "deployment", "version", "meter", "quantity"]
+    list_filter = ["meter"]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name", "tenant__id", "key", "deployment", "version"]
+    date_hierarchy = "day"
+    ordering = ["-day", "-id"]
+    fields = ["day", "tenant", "key", "deployment", "version", "meter", "quantity"]
+
+
+@admin.register(UsageMonth)
+class UsageMonthAdmin(ReportPages, ReadOnlyAdmin):
+    list_display = ["month", "tenant", "meter", "quantity"]
+    list_filter = ["meter"]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name", "tenant__id"]
+    date_hierarchy = "month"
+    ordering = ["-month", "-id"]
+    fields = ["month", "tenant", "meter", "quantity"]
+    change_list_template = "admin/tenants/usagemonth/change_list.html"
 
 
 @admin.register(UsageSegment)

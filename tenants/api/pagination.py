@@ -70,8 +70,8 @@ class Page(Generic[Row]):
     next: str | None
     previous: str | None
 
-    def response(self, serializer: type[BaseSerializer[Any]], results: Sequence[Any]) -> Response:
-        shown = serializer(results, many=True).data
+    def response(self, serializer: type[BaseSerializer[Any]], results: Sequence[Any], **context: Any) -> Response:
+        shown = serializer(results, many=True, context=context).data
         return Response({"next": self.next, "previous": self.previous, "results": shown})
 
 

@@ -8,7 +8,7 @@ from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
 from tenants.models.quotas import Period, QuotaBucket, QuotaLease, QuotaLimit, QuotaMeter, SetBy, SpendCap
 from tenants.models.scoped import TenantOwned
-from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
+from tenants.models.usage import UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
 from tenants.models.webhooks import DeliveryState, Disabled, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
@@ -33,7 +33,9 @@ __all__ = [
     "SpendCap",
     "Tenant",
     "TenantOwned",
+    "UsageDay",
     "UsageHour",
+    "UsageMonth",
     "UsageProducer",
     "UsageSegment",
     "WebhookAttempt",

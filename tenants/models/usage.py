@@ -54,3 +54,46 @@ class UsageHour(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H}h {self.meter} {self.quantity.normalize():f}"
+
+
+class UsageDay(TenantOwned):
+    """The hours of a UTC day added up, in the transaction that adds to them: a report over days or months reads these.
+
+    A month of a thousand series is 744,000 hours and 31,000 days.
+    """
+
+    day = models.DateField()
+    key = models.CharField(max_length=32, blank=True, help_text="id of the API key")
+    deployment = models.CharField(max_length=80, blank=True, help_text="name of the deployment")
+    version = models.CharField(max_length=100, blank=True, help_text="model@number")
+    meter = models.CharField(max_length=24, choices=Meter.choices)
+    quantity = models.DecimalField(max_digits=38, decimal_places=12)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "day", "key", "deployment", "version", "meter"], name="one_sum_a_day"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.meter} {self.quantity.normalize():f}"
+
+
+class UsageMonth(TenantOwned):
+    """A tenant's hours of a UTC month added up by meter, as its days are: what reports over all tenants read."""
+
+    month = models.DateField(help_text="its first day")
+    meter = models.CharField(max_length=24, choices=Meter.choices)
+    quantity = models.DecimalField(max_digits=38, decimal_places=12)
+
+    class Meta(TenantOwned.Meta):
+        abstract = False
+        constraints = [
+            models.UniqueConstraint(fields=["month", "tenant", "meter"], name="one_sum_a_month"),
+            models.CheckConstraint(condition=models.Q(month__day=1), name="month_by_its_first_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.meter} {self.quantity.normalize():f}"

@@ -15,7 +15,7 @@ from inference.models import Deployment, DeploymentTarget
 from modelhub.models import Model, ModelVersion
 from tenants import scoping
 from tenants.errors import Conflict
-from tenants.models import AuditEvent
+from tenants.models import AuditEvent, Notice
 from tests.conftest import Account
 
 PATH = "/api/v1/deployments"
@@ -163,6 +163,14 @@ def test_a_roll_back_that_comes_too_late_changes_nothing(acme: Account, acme_cli
         event = AuditEvent.objects.for_tenant(acme.tenant).get(verb="deployment.roll_back")
         assert (event.actor, event.detail["after"]) == ("system:auto-rollback", "cats@1")
         assert event.detail["reason"] == "p99 of 80 ms above 50 ms"
+        (notice,) = Notice.objects.for_tenant(acme.tenant)
+        assert notice.kind == "deployment.rolled_back"
+        assert notice.data == {
+            "deployment": "front", "before": ["cats@2"], "after": "cats@1", "reason": "p99 of 80 ms above 50 ms"
+        }  # fmt: skip
+        deployments.point(**about, model=None, number=2)
+        deployments.roll_back(**(about | {"actor": "member:owner@acme.example"}))
+        assert Notice.objects.for_tenant(acme.tenant).count() == 1, "who rolls back himself is not told of it"
 
 
 @pytest.mark.usefixtures("versions")

@@ -1,6 +1,7 @@
 """The trainer on a real site: from a data set to a version, and every way in which a job can end otherwise."""
 
 import contextlib
+import math
 import signal
 import tempfile
 import time
@@ -45,8 +46,9 @@ class TrainingSite:
         assert self.client.post(f"/datasets/{dataset}/seal").status_code == 200
         return str(dataset)
 
-    def train(self, **parameters: Any) -> str:
+    def train(self, budget: str | None = None, **parameters: Any) -> str:
         body = {"dataset": self.dataset, "model": "cats", "recipe": "image-classifier", "parameters": parameters}
+        body |= {"budget": budget} if budget else {}
         answer = self.client.post("/training-jobs", json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
@@ -216,6 +218,56 @@ def test_a_job_over_a_limit_fails_in_words(at: TrainingSite, settings: dict[str,
     assert found["training_seconds"] < 10
     assert at.training_seconds() == before
     assert at.left_behind() == []
+
+
+PRICE = """
+from datetime import date
+from decimal import Decimal
+from tenants.models import Price
+Price.objects.filter(plan="standard", meter="training_seconds").update(amount=Decimal({amount!r}), per=Decimal(1))
+print(0)
+"""
+
+
+def test_a_training_stops_in_time_for_its_budget_and_keeps_what_it_learned(at: TrainingSite) -> None:
+    at.site.python(PRICE.format(amount="0.01"))
+    with at.trainer():
+        short = at.wait(at.train(epochs=1, steps_per_epoch=2), ended, seconds=200)
+        assert short["state"] == "succeeded", short
+        # As long as this machine needs now, and as long again a few times to train in.
+        paid = 5 * math.ceil(short["training_seconds"])
+        budget = f"{paid / 100:.2f}"
+        before = at.training_seconds()
+        found = at.wait(at.train(budget=budget, epochs=200, steps_per_epoch=50), ended, seconds=paid + 60)
+    assert found["state"] == "succeeded", (found, short["training_seconds"], at.log(found["id"]))
+    assert found["budget"] == {"amount": budget, "currency": "EUR"}
+    assert 0 < len(found["metrics"]) < 200
+    assert found["stop_reason"] == (
+        f"The training was stopped in epoch {len(found['metrics'])} of 200 to keep within its budget of {budget} EUR; "
+        "the version is what it had learned by then."
+    )
+    assert 0 < at.training_seconds() - before <= paid
+    version = at.client.get(f"/models/cats/versions/{found['version']['number']}").json()
+    assert version["lineage"]["job"] == found["id"]
+
+
+def test_a_budget_that_is_used_up_before_there_is_a_version_fails_the_job_in_words(at: TrainingSite) -> None:
+    at.site.python(PRICE.format(amount="0.10"))
+    before = at.training_seconds()
+    with at.trainer():
+        found = at.wait(at.train(budget="1.00", epochs=200), ended)
+    assert found["state"] == "failed", found
+    assert "its budget of 1.00 EUR, which pays 10.000 seconds, before there was a version to keep" in found["error"]
+    assert found["training_seconds"] <= 10
+    assert at.training_seconds() == before
+    assert at.left_behind() == []
+
+
+def test_a_job_within_its_budget_is_done_whole(at: TrainingSite) -> None:
+    at.site.python(PRICE.format(amount="0.0001"))
+    with at.trainer():
+        found = at.wait(at.train(budget="0.30", epochs=2, steps_per_epoch=2), ended)
+    assert (found["state"], len(found["metrics"]), found["stop_reason"]) == ("succeeded", 2, None)
 
 
 def test_pictures_that_cannot_be_read_any_more_fail_the_job_in_words(at: TrainingSite) -> None:

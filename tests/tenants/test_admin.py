@@ -28,7 +28,9 @@ from tenants.models import (
     QuotaLimit,
     SpendCap,
     Tenant,
+    UsageDay,
     UsageHour,
+    UsageMonth,
     UsageProducer,
     UsageSegment,
     WebhookAttempt,
@@ -42,11 +44,12 @@ from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
     ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease,
-    QuotaLimit, SpendCap, Tenant, UsageHour, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    QuotaLimit, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt,
+    WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
-    AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, UsageHour, UsageProducer, UsageSegment,
-    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, UsageDay, UsageHour, UsageMonth,
+    UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 
 

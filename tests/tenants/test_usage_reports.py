@@ -1,5 +1,8 @@
 """Usage reports and invoices, over HTTP."""
 
+import csv
+import io
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -7,12 +10,16 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from tenants import scoping, usage
-from tenants.models import Price, Tenant
+from tenants.models import ApiKey, Price, Tenant, UsageDay, UsageHour, UsageMonth
 from tenants.usage import UsageEvent
+from tenants.usage_reports import WIDTHS
 from tests.conftest import Account
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -67,6 +74,12 @@ def report(client: APIClient, query: str = "") -> list[dict[str, Any]]:
         ("&key=key_2", {"2026-11-02T00:00:00Z": "8"}),
         ("&deployment=dogs&version=dogs@1", {"2026-11-02T00:00:00Z": "8"}),
         ("&key=key_9", {}),
+        ("&key=key_1,key_2&model=dogs", {"2026-11-02T00:00:00Z": "8"}),
+        ("&deployment=dogs,cats&bucket_width=month", {"2026-11-01T00:00:00Z": "15"}),
+        ("&model=dog", {}),
+        ("&from=2026-10-31T23:00:00Z&to=2026-11-02T12:00:00Z",
+         {"2026-10-31T23:00:00Z": "16", "2026-11-01T00:00:00Z": "7"}),
+        ("&from=2026-11-01T01:00:00Z&to=2026-11-02T13:00:00Z&bucket_width=month", {"2026-11-01T01:00:00Z": "12"}),
         ("&from=2030-01-01&to=2030-02-01", {}),
     ],
 )  # fmt: skip
@@ -78,8 +91,8 @@ def test_a_report_sums_what_was_asked_for(
 
 def test_groups_that_were_not_asked_for_are_null(busy: Account, acme_client: APIClient) -> None:
     assert report(acme_client, "&bucket_width=month&group_by=deployment") == [
-        {"start": "2026-11-01T00:00:00Z", "end": "2026-12-01T00:00:00Z", "key": None, "deployment": name,
-         "version": None, "meter": "predictions", "quantity": quantity}
+        {"start": "2026-11-01T00:00:00Z", "end": "2026-12-01T00:00:00Z", "key": None, "key_name": None,
+         "deployment": name, "model": None, "version": None, "meter": "predictions", "quantity": quantity}
         for name, quantity in [("cats", "7"), ("dogs", "8")]
     ]  # fmt: skip
 
@@ -92,11 +105,14 @@ def test_different_meters_are_never_added_up(busy: Account, acme_client: APIClie
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("limit", [1, 2, 3, 200])
-def test_pages_of_a_report_hold_every_sum_once_both_ways(limit: int, busy: Account, acme_client: APIClient) -> None:
-    url = "/api/v1/usage?bucket_width=hour&group_by=key,deployment,version"
+def test_pages_of_a_report_hold_every_sum_once_both_ways(
+    limit: int, width: str, busy: Account, acme_client: APIClient
+) -> None:
+    url = f"/api/v1/usage?bucket_width={width}&group_by=key,deployment,model,version&from=2026-10-15&to=2026-11-15"
     everything = acme_client.get(url).json()["results"]
-    assert len(everything) == 6
+    assert len(everything) == {"hour": 8, "day": 6, "month": 6}[width]
     forward, page = [], acme_client.get(f"{url}&limit={limit}").json()
     assert page["previous"] is None
     while True:
@@ -125,11 +141,21 @@ def test_pages_of_a_report_hold_every_sum_once_both_ways(limit: int, busy: Accou
         ("group_by=tenant", "group_by"),
         ("group_by=key,key", "group_by"),
         ("meter=smiles", "meter"),
+        ("meter=predictions,smiles", "meter"),
+        ("key=key_1,", "key"),
+        ("key=key_1,key_1", "key"),
+        ("version=" + ",".join(map(str, range(101))), "version"),
+        ("format=xml", "format"),
+        ("from=2026-11-02&to=2026-11-01", "to"),
+        ("bucket_width=hour&from=2026-10-01&to=2026-11-02", "to"),
+        ("from=2025-01-01&to=2027-01-01", "to"),
+        ("bucket_width=month&from=2000-01-01&to=2027-01-01", "to"),
         ("limit=0", "limit"),
         ("colour=red", "colour"),
         ("cursor=W10=", "cursor"),
         ("cursor=WzAsWyJ4Il1d", "cursor"),
         ("cursor=WzAsWyIyMDI2LTExLTAxIl1d", "cursor"),
+        ("cursor=WzAsWyIwMDAxLTAxLTAxIiwiYSJdXQ==", "cursor"),
     ],
 )
 def test_a_bad_parameter_is_named_with_what_is_expected(query: str, field: str, acme_client: APIClient) -> None:
@@ -137,6 +163,100 @@ def test_a_bad_parameter_is_named_with_what_is_expected(query: str, field: str, 
     assert refused.status_code == 400
     assert [error["field"] for error in refused.json()["errors"]] == [field]
     assert "xpected" in refused.json()["errors"][0]["message"]
+
+
+def test_a_range_that_is_too_wide_is_refused_with_what_may_be(acme_client: APIClient) -> None:
+    refused = acme_client.get("/api/v1/usage?bucket_width=hour&from=2026-10-01&to=2026-12-01")
+    assert refused.json()["detail"] == (
+        "to: A report by hour spans 31 days at most. Expected a time until 2026-11-01T00:00:00Z, "
+        "or a greater bucket_width."
+    )
+
+
+def test_keys_are_named_beside_their_ids(acme: Account, globex: Account, acme_client: APIClient) -> None:
+    with scoping.operator():
+        (mine,), (theirs,) = (ApiKey.objects.for_tenant(one.tenant) for one in (acme, globex))
+    for key in (mine.pk, theirs.pk, ""):
+        used(acme, "2026-11-03T10:00:00", key=key, predictions=1)
+    rows = report(acme_client, "&group_by=key")
+    assert {row["key"]: row["key_name"] for row in rows} == {mine.pk: "all", theirs.pk: None, "": None}
+
+
+def csv_of(client: APIClient, query: str, **headers: str) -> list[dict[str, str]]:
+    answer: Any = client.get(f"/api/v1/usage?{query}", headers=headers)
+    assert answer.status_code == 200, answer.content
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    return list(csv.DictReader(io.StringIO(answer.getvalue().decode())))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_csv_file_has_the_sums_of_all_pages(width: str, busy: Account, acme_client: APIClient) -> None:
+    query = f"bucket_width={width}&group_by=key,model"
+    rows = acme_client.get(f"/api/v1/usage?{query}&limit=200").json()["results"]
+    blank = [{name: value or "" for name, value in row.items()} for row in rows]
+    assert csv_of(acme_client, f"{query}&format=csv&limit=1") == blank
+    assert csv_of(acme_client, query, Accept="text/csv") == blank
+    assert csv_of(acme_client, f"{query}&format=csv", Accept="application/json") == blank
+    assert acme_client.get(f"/api/v1/usage?{query}&format=json", headers={"Accept": "text/csv"}).json()["results"]
+
+
+def test_a_csv_file_of_nothing_is_its_header(acme_client: APIClient) -> None:
+    answer: Any = acme_client.get("/api/v1/usage?format=csv")
+    assert answer.getvalue() == b"start,end,key,key_name,deployment,model,version,meter,quantity\r\n"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="usage-acme-2026-11-01-day.csv"'
+
+
+def test_a_cell_is_no_formula(acme: Account, acme_client: APIClient) -> None:
+    with scoping.operator():
+        ApiKey.objects.for_tenant(acme.tenant).update(name="=cmd|' /C calc'!A1")
+        (key,) = ApiKey.objects.for_tenant(acme.tenant)
+    used(acme, "2026-11-03T10:00:00", key=key.pk, predictions=1)
+    (row,) = csv_of(acme_client, "group_by=key&format=csv")
+    assert row["key_name"] == "'=cmd|' /C calc'!A1"
+
+
+def test_a_refused_csv_file_is_a_problem_in_words(acme_client: APIClient) -> None:
+    refused = acme_client.get("/api/v1/usage?format=csv&bucket_width=week")
+    assert (refused.status_code, refused.headers["Content-Type"]) == (400, "application/problem+json")
+
+
+HOURS = st.integers(0, 24 * 70)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    events=st.lists(st.tuples(HOURS, st.sampled_from("ab"), st.decimals(0, 10**9, places=12)), max_size=12),
+    segments=st.integers(1, 4),
+)
+def test_days_and_months_are_their_hours_added_up(
+    events: list[tuple[int, str, Decimal]], segments: int, acme: Account
+) -> None:
+    with transaction.atomic():
+        for number in range(segments):
+            usage.record(
+                events=[
+                    UsageEvent(
+                        id="req_1", at_ms=1_790_000_000_000 + hour * 3_600_000, tenant=acme.tenant.pk, key=key,
+                        deployment="", version="", meters={"training_seconds": quantity},
+                    )
+                    for hour, key, quantity in events[number::segments]
+                ],
+                producer="test",
+                segment_id=f"seg_{number}",
+            )  # fmt: skip
+        with scoping.operator():
+            hours = UsageHour.objects.for_tenant(acme.tenant)
+            days = {(row.day, row.key): row.quantity for row in UsageDay.objects.for_tenant(acme.tenant)}
+            months = {row.month: row.quantity for row in UsageMonth.objects.for_tenant(acme.tenant)}
+            by_day: dict[Any, Decimal] = defaultdict(Decimal)
+            by_month: dict[Any, Decimal] = defaultdict(Decimal)
+            for row in hours:
+                day = row.hour.astimezone(UTC).date()
+                by_day[day, row.key] += row.quantity
+                by_month[day.replace(day=1)] += row.quantity
+        transaction.set_rollback(True)
+    assert (days, months) == (by_day, by_month)
+    assert sum(months.values()) == sum(quantity for _, _, quantity in events)
 
 
 # Invoices

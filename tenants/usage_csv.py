@@ -1,0 +1,35 @@
+"""A usage report as a CSV file: a header, and a line a sum, with the same columns whatever is grouped by."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from tenants import csv_cells
+from tenants.report_tables import Writable
+from tenants.usage_reports import Total
+
+HEADER = ("start", "end", "key", "key_name", "deployment", "model", "version", "meter", "quantity")
+
+
+def write(rows: Iterable[Total], *, key_names: Mapping[str, str], into: Writable) -> None:
+    """Writes the sums as they come; a group that was not asked for is an empty cell."""
+    writer = csv.writer(into)
+    writer.writerow(HEADER)
+    for row in rows:
+        of = row.groups.get
+        values = (
+            _iso(row.start), _iso(row.end), of("key"), key_names.get(of("key", "")), of("deployment"), of("model"),
+            of("version"), of("meter"), plain(row.quantity),
+        )  # fmt: skip
+        writer.writerow([csv_cells.cell(value) for value in values])
+
+
+def plain(quantity: Decimal) -> str:
+    """A number without an exponent and without zeros that say nothing."""
+    text = f"{quantity:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
