@@ -19,9 +19,15 @@ from django.db import connection
 from django.utils import timezone
 from psycopg2.extras import execute_values
 
-from tenants import quotas, scoping
-from tenants.models import Meter, Period, UsageProducer, UsageSegment
+from tenants import archive, producers, quotas, scoping
+from tenants.models import Meter, Period, UsageSegment
+from tenants.producers import blocking, close_producer, complete_until, open_producer
 from tenants.quotas import Use
+
+__all__ = [
+    "UsageEvent", "blocking", "close_producer", "complete_until", "decode", "encode", "open_producer", "record",
+    "take_segment",
+]  # fmt: skip
 
 HEADER = struct.Struct("<II")
 HOUR_MS = 3_600_000
@@ -77,7 +83,7 @@ def encode(event: UsageEvent) -> bytes:
 
 def decode(segment: bytes) -> tuple[list[UsageEvent], int]:
     """The events of the whole frames up to the first bad one, and how many bytes those frames take."""
-    rows, good = _rows(segment)
+    rows, good = payloads(segment)
     return [UsageEvent(*row[:6], _read(row[6])) for row in rows], good  # type: ignore[call-arg]
 
 
@@ -86,37 +92,29 @@ def take_segment(*, segment_id: str, producer: str, data: bytes, watermark: date
 
     Two processes may bring the same segment at once: one wins, the other waits for its commit and changes nothing.
     """
-    rows, good = _rows(data)
+    rows, good = payloads(data)
     if good < len(data):
         logger.warning("segment %s: %d of its %d bytes are whole frames", segment_id, good, len(data))
     try:
         totals = _totals(rows)
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise NotAnEvent(f"a frame holds JSON that is no event: {error}") from error
+    sha256, content = hashlib.sha256(data).hexdigest(), archive.packed(data)
     with scoping.operator():
-        return _take(segment_id, producer, hashlib.sha256(data).hexdigest(), totals, watermark)
+        name = archive.store(sha256=sha256, content=content)
+        return _take(segment_id, producer, sha256, name, totals, watermark)
 
 
 def record(*, events: Iterable[UsageEvent], producer: str, segment_id: str) -> bool:
     """Adds events that are born in the caller's transaction, with it and under the same promise.
 
-    Call it once and last in a transaction: its rows are locked in sorted order only within one call.
+    Call it once and last in a transaction, with times of less than `producers.GRACE` ago where the producer is not
+    known by `open_producer`: its rows are locked in sorted order only within one call.
     """
+    open_producer(producer=producer, now=timezone.now(), records_at_once=True)
     return take_segment(
         segment_id=segment_id, producer=producer, data=b"".join(encode(event) for event in events), watermark=None
     )
-
-
-def open_producer(*, producer: str, now: datetime) -> None:
-    """Makes a process known that will write events."""
-    UsageProducer.objects.get_or_create(id=producer, defaults={"started_at": now})
-
-
-def close_producer(*, producer: str, now: datetime) -> None:
-    """Notes that all events of a producer that ended have arrived, and returns what it had leased."""
-    with scoping.operator():
-        quotas.release(producer=producer)
-        UsageProducer.objects.filter(id=producer).update(drained_at=now)
 
 
 def _written(meter: str, quantity: Quantity) -> int | str:
@@ -137,7 +135,7 @@ def _read(meters: Mapping[str, int | str]) -> dict[str, Quantity]:
     return {meter: Decimal(value) if isinstance(value, str) else value for meter, value in meters.items()}
 
 
-def _rows(segment: bytes) -> tuple[list[list[Any]], int]:
+def payloads(segment: bytes) -> tuple[list[list[Any]], int]:
     """The payloads as they were written, parsed in one go: four times as fast as one by one."""
     payloads = []
     position, end = 0, len(segment)
@@ -185,11 +183,14 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
     )
 
 
-def _take(segment_id: str, producer: str, sha256: str, totals: _Totals, watermark: datetime | None) -> bool:
+def _take(
+    segment_id: str, producer: str, sha256: str, archived_as: str, totals: _Totals, watermark: datetime | None
+) -> bool:
     new = UsageSegment(
         id=segment_id,
         producer=producer,
         sha256=sha256,
+        archived_as=archived_as,
         events=totals.events,
         first_event_at=_time(totals.first_ms),
         last_event_at=_time(totals.last_ms),
@@ -201,7 +202,8 @@ def _take(segment_id: str, producer: str, sha256: str, totals: _Totals, watermar
         return False
     _add_to_rollup(totals)
     quotas.settle(producer=producer, used=_used(totals))
-    _move_watermark(producer, watermark)
+    if watermark is not None:
+        producers.move_watermark(producer=producer, watermark=watermark)
     return True
 
 
@@ -209,12 +211,14 @@ def _insert(segment: UsageSegment) -> bool:
     """Whether this transaction is the one that brings the segment; waits for another that may be."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO tenants_usagesegment (id, producer, sha256, events, first_event_at, last_event_at, arrived_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            "INSERT INTO tenants_usagesegment"
+            " (id, producer, sha256, archived_as, events, first_event_at, last_event_at, arrived_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             [
                 segment.id,
                 segment.producer,
                 segment.sha256,
+                segment.archived_as,
                 segment.events,
                 segment.first_event_at,
                 segment.last_event_at,
@@ -258,15 +262,6 @@ def _used(totals: _Totals) -> dict[Use, int]:
             use = Use(tenant_id=tenant, period=period, period_start=quotas.start_of(period, moment))
             used[use] = used.get(use, 0) + count
     return used
-
-
-def _move_watermark(producer: str, watermark: datetime | None) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO tenants_usageproducer AS known (id, started_at, watermark) VALUES (%s, %s, %s)"
-            " ON CONFLICT (id) DO UPDATE SET watermark = GREATEST(known.watermark, excluded.watermark)",
-            [producer, timezone.now(), watermark],
-        )
 
 
 def _time(ms: int | None) -> datetime | None:

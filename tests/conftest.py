@@ -30,6 +30,12 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none.
 
 
+@pytest.fixture(scope="session", autouse=True)
+def files_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests store, archived segments among it, goes where pytest removes it."""
+    settings.STORAGES["default"]["OPTIONS"]["location"] = str(tmp_path_factory.mktemp("files"))
+
+
 @dataclass(frozen=True)
 class Account:
     """A tenant, its members by role, and a key with every scope."""

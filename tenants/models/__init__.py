@@ -8,7 +8,7 @@ from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
 from tenants.models.quotas import Period, QuotaBucket, QuotaLease
 from tenants.models.scoped import TenantOwned
-from tenants.models.usage import UsageHour, UsageProducer, UsageSegment
+from tenants.models.usage import RejectedSegment, UsageHour, UsageProducer, UsageSegment
 
 __all__ = [
     "ApiKey",
@@ -22,6 +22,7 @@ __all__ = [
     "Price",
     "QuotaBucket",
     "QuotaLease",
+    "RejectedSegment",
     "Role",
     "Tenant",
     "TenantOwned",
