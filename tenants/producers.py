@@ -34,8 +34,8 @@ class Blocking:
 def open_producer(*, producer: str, now: datetime, records_at_once: bool = False) -> None:
     """Makes a producer known, before it writes its first event: none of its events is older than now."""
     row = UsageProducer(id=producer, started_at=now, records_at_once=records_at_once)
-    row.seen_at = Now()  # type: ignore[assignment]
-    row.watermark = Least(now, Now())  # type: ignore[assignment]
+    row.seen_at = Now()
+    row.watermark = Least(now, Now())
     UsageProducer.objects.bulk_create([row], ignore_conflicts=True)
 
 
@@ -65,21 +65,15 @@ def move_watermark(*, producer: str, watermark: datetime) -> None:
 
 def complete_until() -> datetime:
     """The time before which no usage is missing, as far as anybody knows who is not written off."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        (now,) = cursor.fetchone()
-    found: datetime = min((blocking.complete_until for blocking in _open()), default=now)
-    return min(found, now - GRACE)
+    return min([*(one.complete_until for one in _open()), _database_time() - GRACE])
 
 
 def blocking(end: datetime) -> list[Blocking]:
     """Whose events of before `end` may not have arrived, slowest first; empty is everybody's have."""
     found = [one for one in _open() if one.complete_until < end]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        (now,) = cursor.fetchone()
-    if now - GRACE < end:
-        found.append(Blocking("", now - GRACE, f"what is recorded at once is complete {GRACE.seconds} s later"))
+    recorded = _database_time() - GRACE
+    if recorded < end:
+        found.append(Blocking("", recorded, f"what is recorded in transactions is complete {GRACE.seconds} s later"))
     return sorted(found, key=lambda one: (one.complete_until, one.producer))
 
 
@@ -134,6 +128,13 @@ def rejected(*, segment_id: str, producer: str, host: str, path: str, reason: st
 def taken_after_all(*, segment_id: str) -> None:
     """A segment that had been rejected is in the ledger."""
     RejectedSegment.objects.filter(pk=segment_id).delete()
+
+
+def _database_time() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
 
 
 def _check_dead(row: UsageProducer) -> None:

@@ -34,6 +34,7 @@ HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 COMPUTE_US = "compute_us"  # Microseconds in an event, summed into milliseconds.
 METERS = frozenset({*Meter.values, COMPUTE_US} - {Meter.COMPUTE_MS})
+WHOLE = frozenset({Meter.PREDICTIONS.value, COMPUTE_US})  # A part of a microsecond would be rounded in the rollup.
 DECIMALS = Decimal("1e-12")  # What the column keeps, NUMERIC(38,12).
 EXACT = Context(prec=76, rounding=ROUND_HALF_EVEN)
 
@@ -124,8 +125,8 @@ def _written(meter: str, quantity: Quantity) -> int | str:
         if quantity < 0:
             raise ValueError(f"an event counts {quantity} {meter}; expected 0 or more")
         return quantity
-    if meter == Meter.PREDICTIONS:
-        raise ValueError(f"an event counts {quantity!r} predictions; expected an int, 0 or more")
+    if meter in WHOLE:
+        raise ValueError(f"an event counts {quantity!r} {meter}; expected an int, 0 or more")
     if not isinstance(quantity, Decimal) or not quantity.is_finite() or quantity < 0:
         raise ValueError(f"an event counts {quantity!r} {meter}; expected an int or a finite Decimal, 0 or more")
     return f"{EXACT.quantize(quantity, DECIMALS):f}"
@@ -239,14 +240,14 @@ def _add_to_rollup(totals: _Totals) -> None:
     rows = []
     for (tenant, hour, *series), sums in totals.quantities.items():
         for meter, quantity in sums.items():
-            rows.append((tenant, _time(hour * HOUR_MS), *series, *_stored(meter, quantity)))
+            rows.append((tenant, _time(hour * HOUR_MS), *series, *stored(meter, quantity)))
     rows.sort(key=lambda row: row[:6])
     if rows:
         with connection.cursor() as cursor:
             execute_values(cursor.cursor, ADD, rows, page_size=len(rows))
 
 
-def _stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
+def stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
     if meter not in METERS:
         raise NotAnEvent(f"an event counts {meter!r}; expected one of {', '.join(sorted(METERS))}")
     if meter == COMPUTE_US:

@@ -15,6 +15,7 @@ django.setup()
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 from django.conf import settings
@@ -33,7 +34,8 @@ Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warn
 @pytest.fixture(scope="session", autouse=True)
 def files_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What tests store, archived segments among it, goes where pytest removes it."""
-    settings.STORAGES["default"]["OPTIONS"]["location"] = str(tmp_path_factory.mktemp("files"))
+    options = cast(dict[str, dict[str, dict[str, str]]], settings.STORAGES)["default"]["OPTIONS"]
+    options["location"] = str(tmp_path_factory.mktemp("files"))
 
 
 @dataclass(frozen=True)
