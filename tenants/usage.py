@@ -170,7 +170,7 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
                 sums = quantities[series] = {}
             for meter, quantity in meters.items():
                 if quantity.__class__ is str:
-                    quantity = Decimal(quantity)
+                    quantity = _finite(quantity)
                 sums[meter] = sums.get(meter, 0) + quantity
             if "predictions" in meters:
                 minute = (tenant, at_ms // MINUTE_MS)
@@ -182,6 +182,13 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
         quantities=quantities,
         predictions=predictions,
     )
+
+
+def _finite(text: str) -> Decimal:
+    quantity = Decimal(text)
+    if not quantity.is_finite() or quantity < 0:
+        raise ValueError(f"a quantity is {text!r}; expected a finite number, 0 or more")
+    return quantity
 
 
 def _take(
@@ -243,13 +250,15 @@ def _add_to_rollup(totals: _Totals) -> None:
             rows.append((tenant, _time(hour * HOUR_MS), *series, *stored(meter, quantity)))
     rows.sort(key=lambda row: row[:6])
     if rows:
-        with connection.cursor() as cursor:
+        with connection.cursor() as cursor, connection.wrap_database_errors:
             execute_values(cursor.cursor, ADD, rows, page_size=len(rows))
 
 
 def stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
     if meter not in METERS:
         raise NotAnEvent(f"an event counts {meter!r}; expected one of {', '.join(sorted(METERS))}")
+    if isinstance(quantity, float) or quantity < 0:
+        raise NotAnEvent(f"events count {quantity!r} {meter}; expected exact numbers, 0 or more")
     if meter == COMPUTE_US:
         return Meter.COMPUTE_MS, EXACT.scaleb(Decimal(quantity), -3)
     return meter, Decimal(quantity)

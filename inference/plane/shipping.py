@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, connection
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection
 from django.utils import timezone
 
 from inference.plane import spool
@@ -21,6 +21,8 @@ from tenants.errors import NotFound
 ADOPT_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
+# What is wrong with a segment's content, so that trying again is of no use.
+UNFIT = (ValueError, ArithmeticError, IntegrityError, DataError)
 REJECTED = ".rejected"
 logger = logging.getLogger(__name__)
 
@@ -172,7 +174,7 @@ def _take(path: Path, producer: str, watermark: datetime | None) -> None:
     """Into the ledger, and off the disk. One that the ledger can never take is put aside, so that others go on."""
     try:
         usage.take_segment(segment_id=path.stem, producer=producer, data=path.read_bytes(), watermark=watermark)
-    except (ValueError, IntegrityError) as error:
+    except UNFIT as error:
         logger.exception("%s cannot be taken into the ledger and is put aside: an operator must look at it", path)
         aside = path.with_suffix(REJECTED)
         producers.rejected(

@@ -89,7 +89,7 @@ def test_a_draft_that_a_crash_left_is_swept(acme: Account) -> None:
     archive.read(kept)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_a_file_that_is_being_taken_is_not_swept(acme: Account) -> None:
     """Its transaction is not committed, so no row names it; and it lies there from an earlier try."""
     event = an_event(acme.tenant.pk, 9)

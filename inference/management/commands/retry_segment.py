@@ -6,7 +6,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import IntegrityError
 
 from inference.plane import shipping
 from tenants.errors import Refusal
@@ -23,6 +22,6 @@ class Command(BaseCommand):
             new = shipping.retry(Path(settings.SPOOL_DIR), segment)
         except Refusal as refusal:
             raise CommandError(refusal.detail) from refusal
-        except (ValueError, IntegrityError) as error:
+        except shipping.UNFIT as error:
             raise CommandError(f"The ledger still cannot take it: {str(error).strip()}") from error
         self.stdout.write(f"{segment} {'is in the ledger now' if new else 'was in the ledger already'}.")
