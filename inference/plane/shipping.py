@@ -46,7 +46,8 @@ class Shipper:
     def open(self) -> None:
         """Makes the producer known. Before the first answer: else nobody would miss what it may never deliver."""
         try:
-            usage.open_producer(producer=self._producer, now=timezone.now())
+            # By the clock that its events have, not by another that might be set meanwhile.
+            usage.open_producer(producer=self._producer, now=datetime.fromtimestamp(time.time(), UTC))
         finally:
             connection.close()
 
