@@ -19,7 +19,7 @@ from tests.crash.journal import Journal
 from tests.live import LiveSite, live_site
 from tests.publishing import TINY, make_key, publish
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "4"))
 SEED = int(os.environ.get("SEED", str(time.time_ns() % 10**6)))
 
 

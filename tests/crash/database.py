@@ -106,25 +106,21 @@ class Cutter:
             pending = b""
             while data := pair.server.recv(READ_BYTES):
                 pending += data
-                if pair.takes and self._is_cut(pending):
-                    break
                 end = _whole(pending)
+                if pair.takes and _commits(pending[:end]):
+                    pair.takes = False
+                    if self._is_cut():
+                        break
                 pair.client.sendall(pending[:end])
                 pending = pending[end:]
         pair.close()
 
-    def _is_cut(self, messages: bytes) -> bool:
-        at = 0
-        while at + 5 <= len(messages):
-            length = struct.unpack_from("!I", messages, at + 1)[0]
-            if messages[at : at + 1] == b"C" and messages[at + 5 : at + 1 + length] == COMMITTED:
-                with self._lock:
-                    self.commits += 1
-                    cut = self._cut(self.commits)
-                    self.cuts += cut
-                return cut
-            at += 1 + length
-        return False
+    def _is_cut(self) -> bool:
+        with self._lock:
+            self.commits += 1
+            cut = self._cut(self.commits)
+            self.cuts += cut
+        return cut
 
 
 class _Pair:
@@ -139,6 +135,17 @@ class _Pair:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
+
+
+def _commits(messages: bytes) -> bool:
+    """Whether one of these whole messages says that a transaction is committed."""
+    at = 0
+    while at < len(messages):
+        length = struct.unpack_from("!I", messages, at + 1)[0]
+        if messages[at : at + 1] == b"C" and messages[at + 5 : at + 1 + length] == COMMITTED:
+            return True
+        at += 1 + length
+    return False
 
 
 def _whole(messages: bytes) -> int:

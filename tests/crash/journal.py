@@ -47,7 +47,10 @@ class Journal:
             time.sleep(0.02)
 
     def _call(self, port: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=40)
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=40)) as connection:
+            self._call_over(connection)
+
+    def _call_over(self, connection: http.client.HTTPConnection) -> None:
         while not self._stopping.is_set():
             try:
                 connection.request("POST", PATH, BODY, self._headers)

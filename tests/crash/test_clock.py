@@ -13,7 +13,7 @@ HOUR = 3600.0
 # The end of the month that the server lives through: long past, so that the database's clock is out of the way.
 END = datetime(2026, 3, 1, tzinfo=UTC)
 LEDGER = """
-SELECT (SELECT watermark FROM tenants_usageproducer WHERE drained_at IS NULL),
+SELECT (SELECT watermark FROM tenants_usageproducer ORDER BY seen_at DESC NULLS LAST LIMIT 1),
        (SELECT min(first_event_at) FROM tenants_usagesegment WHERE arrived_at > %(since)s),
        (SELECT max(arrived_at) FROM tenants_usagesegment)
 """
