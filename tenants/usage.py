@@ -19,16 +19,23 @@ from django.db import connection
 from django.utils import timezone
 from psycopg2.extras import execute_values
 
-from tenants import quotas, scoping
-from tenants.models import Meter, UsageProducer, UsageSegment
+from tenants import archive, producers, quotas, scoping
+from tenants.models import Meter, UsageSegment
+from tenants.producers import blocking, close_producer, complete_until, open_producer
 from tenants.quota_limits import PREDICTION_PERIODS
 from tenants.quotas import Use
+
+__all__ = [
+    "UsageEvent", "blocking", "close_producer", "complete_until", "decode", "encode", "open_producer", "record",
+    "take_segment",
+]  # fmt: skip
 
 HEADER = struct.Struct("<II")
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 COMPUTE_US = "compute_us"  # Microseconds in an event, summed into milliseconds.
 METERS = frozenset({*Meter.values, COMPUTE_US} - {Meter.COMPUTE_MS})
+WHOLE = frozenset({Meter.PREDICTIONS.value, COMPUTE_US})  # A part of a microsecond would be rounded in the rollup.
 DECIMALS = Decimal("1e-12")  # What the column keeps, NUMERIC(38,12).
 EXACT = Context(prec=76, rounding=ROUND_HALF_EVEN)
 
@@ -78,7 +85,7 @@ def encode(event: UsageEvent) -> bytes:
 
 def decode(segment: bytes) -> tuple[list[UsageEvent], int]:
     """The events of the whole frames up to the first bad one, and how many bytes those frames take."""
-    rows, good = _rows(segment)
+    rows, good = payloads(segment)
     return [UsageEvent(*row[:6], _read(row[6])) for row in rows], good  # type: ignore[call-arg]
 
 
@@ -87,37 +94,29 @@ def take_segment(*, segment_id: str, producer: str, data: bytes, watermark: date
 
     Two processes may bring the same segment at once: one wins, the other waits for its commit and changes nothing.
     """
-    rows, good = _rows(data)
+    rows, good = payloads(data)
     if good < len(data):
         logger.warning("segment %s: %d of its %d bytes are whole frames", segment_id, good, len(data))
     try:
         totals = _totals(rows)
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise NotAnEvent(f"a frame holds JSON that is no event: {error}") from error
+    sha256, content = hashlib.sha256(data).hexdigest(), archive.packed(data)
     with scoping.operator():
-        return _take(segment_id, producer, hashlib.sha256(data).hexdigest(), totals, watermark)
+        name = archive.store(sha256=sha256, content=content)
+        return _take(segment_id, producer, sha256, name, totals, watermark)
 
 
 def record(*, events: Iterable[UsageEvent], producer: str, segment_id: str) -> bool:
     """Adds events that are born in the caller's transaction, with it and under the same promise.
 
-    Call it once and last in a transaction: its rows are locked in sorted order only within one call.
+    Call it once and last in a transaction, with times of less than `producers.GRACE` ago where the producer is not
+    known by `open_producer`: its rows are locked in sorted order only within one call.
     """
+    open_producer(producer=producer, now=timezone.now(), records_at_once=True)
     return take_segment(
         segment_id=segment_id, producer=producer, data=b"".join(encode(event) for event in events), watermark=None
     )
-
-
-def open_producer(*, producer: str, now: datetime) -> None:
-    """Makes a process known that will write events."""
-    UsageProducer.objects.get_or_create(id=producer, defaults={"started_at": now})
-
-
-def close_producer(*, producer: str, now: datetime) -> None:
-    """Notes that all events of a producer that ended have arrived, and returns what it had leased."""
-    with scoping.operator():
-        quotas.release(producer=producer)
-        UsageProducer.objects.filter(id=producer).update(drained_at=now)
 
 
 def _written(meter: str, quantity: Quantity) -> int | str:
@@ -127,8 +126,8 @@ def _written(meter: str, quantity: Quantity) -> int | str:
         if quantity < 0:
             raise ValueError(f"an event counts {quantity} {meter}; expected 0 or more")
         return quantity
-    if meter == Meter.PREDICTIONS:
-        raise ValueError(f"an event counts {quantity!r} predictions; expected an int, 0 or more")
+    if meter in WHOLE:
+        raise ValueError(f"an event counts {quantity!r} {meter}; expected an int, 0 or more")
     if not isinstance(quantity, Decimal) or not quantity.is_finite() or quantity < 0:
         raise ValueError(f"an event counts {quantity!r} {meter}; expected an int or a finite Decimal, 0 or more")
     return f"{EXACT.quantize(quantity, DECIMALS):f}"
@@ -138,7 +137,7 @@ def _read(meters: Mapping[str, int | str]) -> dict[str, Quantity]:
     return {meter: Decimal(value) if isinstance(value, str) else value for meter, value in meters.items()}
 
 
-def _rows(segment: bytes) -> tuple[list[list[Any]], int]:
+def payloads(segment: bytes) -> tuple[list[list[Any]], int]:
     """The payloads as they were written, parsed in one go: four times as fast as one by one."""
     payloads = []
     position, end = 0, len(segment)
@@ -172,7 +171,7 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
                 sums = quantities[series] = {}
             for meter, quantity in meters.items():
                 if quantity.__class__ is str:
-                    quantity = Decimal(quantity)
+                    quantity = _finite(quantity)
                 sums[meter] = sums.get(meter, 0) + quantity
             if "predictions" in meters:
                 minute = (tenant, at_ms // MINUTE_MS, key, deployment)
@@ -186,11 +185,21 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
     )
 
 
-def _take(segment_id: str, producer: str, sha256: str, totals: _Totals, watermark: datetime | None) -> bool:
+def _finite(text: str) -> Decimal:
+    quantity = Decimal(text)
+    if not quantity.is_finite() or quantity < 0:
+        raise ValueError(f"a quantity is {text!r}; expected a finite number, 0 or more")
+    return quantity
+
+
+def _take(
+    segment_id: str, producer: str, sha256: str, archived_as: str, totals: _Totals, watermark: datetime | None
+) -> bool:
     new = UsageSegment(
         id=segment_id,
         producer=producer,
         sha256=sha256,
+        archived_as=archived_as,
         events=totals.events,
         first_event_at=_time(totals.first_ms),
         last_event_at=_time(totals.last_ms),
@@ -202,7 +211,8 @@ def _take(segment_id: str, producer: str, sha256: str, totals: _Totals, watermar
         return False
     _add_to_rollup(totals)
     quotas.settle(producer=producer, used=_used(totals))
-    _move_watermark(producer, watermark)
+    if watermark is not None:
+        producers.move_watermark(producer=producer, watermark=watermark)
     return True
 
 
@@ -210,12 +220,14 @@ def _insert(segment: UsageSegment) -> bool:
     """Whether this transaction is the one that brings the segment; waits for another that may be."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO tenants_usagesegment (id, producer, sha256, events, first_event_at, last_event_at, arrived_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            "INSERT INTO tenants_usagesegment"
+            " (id, producer, sha256, archived_as, events, first_event_at, last_event_at, arrived_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
             [
                 segment.id,
                 segment.producer,
                 segment.sha256,
+                segment.archived_as,
                 segment.events,
                 segment.first_event_at,
                 segment.last_event_at,
@@ -245,13 +257,13 @@ def _add_to_rollup(totals: _Totals) -> None:
     hours: list[Row] = []
     for (tenant, hour, *series), sums in totals.quantities.items():
         for meter, quantity in sums.items():
-            hours.append((tenant, _time(hour * HOUR_MS), *series, *_stored(meter, quantity)))
+            hours.append((tenant, _time(hour * HOUR_MS), *series, *stored(meter, quantity)))
     hours.sort(key=lambda row: row[:6])
     if not hours:
         return
     days = _added_up((tenant, hour.date(), *rest) for tenant, hour, *rest in hours)
     months = _added_up((tenant, day.replace(day=1), meter, used) for tenant, day, _, _, _, meter, used in days)
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, connection.wrap_database_errors:
         for statement, rows in ((ADD, hours), (ADD_DAYS, days), (ADD_MONTHS, months)):
             execute_values(cursor.cursor, statement, rows, page_size=len(rows))
 
@@ -265,9 +277,11 @@ def _added_up(rows: Iterable[Row]) -> list[Row]:
     return [(*key, sums[key]) for key in sorted(sums)]
 
 
-def _stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
+def stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
     if meter not in METERS:
         raise NotAnEvent(f"an event counts {meter!r}; expected one of {', '.join(sorted(METERS))}")
+    if isinstance(quantity, float) or quantity < 0:
+        raise NotAnEvent(f"events count {quantity!r} {meter}; expected exact numbers, 0 or more")
     if meter == COMPUTE_US:
         return Meter.COMPUTE_MS, EXACT.scaleb(Decimal(quantity), -3)
     return meter, Decimal(quantity)
@@ -283,15 +297,6 @@ def _used(totals: _Totals) -> dict[Use, int]:
                 use = Use(tenant, scope, period, start)
                 used[use] = used.get(use, 0) + count
     return used
-
-
-def _move_watermark(producer: str, watermark: datetime | None) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO tenants_usageproducer AS known (id, started_at, watermark) VALUES (%s, %s, %s)"
-            " ON CONFLICT (id) DO UPDATE SET watermark = GREATEST(known.watermark, excluded.watermark)",
-            [producer, timezone.now(), watermark],
-        )
 
 
 def _time(ms: int | None) -> datetime | None:

@@ -15,6 +15,7 @@ django.setup()
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 from django.conf import settings
@@ -28,6 +29,13 @@ from tenants.models import Plan, Role, Tenant
 # The cast has passwords that nobody guards: hashing them well takes longer than most tests.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests store, archived segments among it, goes where pytest removes it."""
+    options = cast(dict[str, dict[str, dict[str, str]]], settings.STORAGES)["default"]["OPTIONS"]
+    options["location"] = str(tmp_path_factory.mktemp("files"))
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,17 @@ ROOT = Path(__file__).resolve().parent.parent
 class LiveSite:
     """One installation. Start its processes as needed; `close` ends them all."""
 
-    def __init__(self, var: Path, **settings: str) -> None:
+    def __init__(self, var: Path, *, server: Any = None, socket_dir: str = "", **settings: str) -> None:
+        """On the tests' embedded PostgreSQL, or on a server of the test's own, perhaps by way of another socket."""
         self.var = var
+        self.server = server or embedded_database.ensure_started_server()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = f"live_{secrets.token_hex(6)}"
         self.superuser("CREATE DATABASE {} OWNER aiaas")
-        server = embedded_database.ensure_started_server()
-        socket_dir = quote(str(server.get_postmaster_info().socket_dir), safe="")
+        host = quote(socket_dir or str(self.server.get_postmaster_info().socket_dir), safe="")
         self.env = os.environ | {
-            "DATABASE_URL": f"postgres://{embedded_database.ROLE}@{socket_dir}/{self.database}",
+            "DATABASE_URL": f"postgres://{embedded_database.ROLE}@{host}/{self.database}",
             "VAR_DIR": str(var),
             "DJANGO_SETTINGS_MODULE": "aiaas_site.settings",
             **settings,
@@ -44,7 +45,7 @@ class LiveSite:
 
     def superuser(self, statement: str) -> None:
         """Runs a statement as the database's superuser; `{}` in it is the name of this site's database."""
-        connection = psycopg2.connect(embedded_database.ensure_started_server().get_uri())
+        connection = psycopg2.connect(self.server.get_uri())
         connection.autocommit = True
         with contextlib.closing(connection), connection.cursor() as cursor:
             cursor.execute(statement.format(self.database))
@@ -66,9 +67,17 @@ class LiveSite:
         self.processes.append(process)
         return process
 
-    def start_server(self, *, port: int | None = None, processes: int = 1, **env: str) -> subprocess.Popen[bytes]:
-        command = ("-m", "aiaas_site.server", "--port", str(port or self.port), "--processes", str(processes))
-        process = self.spawn(*command, **env)
+    def start_server(
+        self,
+        *,
+        port: int | None = None,
+        processes: int = 1,
+        role: str = "all",
+        module: str = "aiaas_site.server",
+        **env: str,
+    ) -> subprocess.Popen[bytes]:
+        more = ("--processes", str(processes), "--role", role)
+        process = self.spawn("-m", module, "--port", str(port or self.port), *more, **env)
         self.wait_until_ready(process, f"http://127.0.0.1:{port or self.port}")
         return process
 

@@ -79,7 +79,7 @@ class Plane:
         self.shadows = Shadows(self.versions, self.host_rows, self.engines.announce)
         self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed, recalled=self._recalled)
         await self.feed.start()
-        self._open_spool(Path(settings.SPOOL_DIR))
+        await self._open_spool(Path(settings.SPOOL_DIR))
         self.leases = Leases(producer=self.spool.producer, in_thread=self._in_thread)
         self.settling = Settling(
             self.spool,
@@ -115,14 +115,16 @@ class Plane:
         if self._traces is not None:
             yield self._traces
 
-    def _open_spool(self, root: Path) -> None:
+    async def _open_spool(self, root: Path) -> None:
         self.spool = Spool(
             root,
             durable=settings.METERING_DURABILITY == "disk",
             in_flight_seconds=self.limits.deadline_seconds,
             closed=lambda segment: self._shipper.put(segment),
+            idle=lambda idle: self._shipper.put(idle),
         )
         self._shipper = Shipper(root, producer=self.spool.producer)
+        await asyncio.to_thread(self._shipper.open)
         self._shipper.start()
         self._metrics = metrics.Snapshot(metrics.folder(), producer=self.spool.producer)
 
@@ -145,8 +147,9 @@ class Plane:
         self._metrics.remove()
 
     def healthy(self) -> bool:
-        """Whether requests should come here: started, not about to stop, and in sight of the database."""
-        return self.ready and not self.leaving and self.directory.is_fresh(time.monotonic())
+        """Whether requests should come here: started, not about to stop, in sight of the database, able to record."""
+        sound = self.ready and not self.leaving and not self.spool.failed
+        return sound and self.directory.is_fresh(time.monotonic())
 
     def begin(self, request: Request, deliver: Deliver) -> Exchange:
         """Sets a whole request on its way; its answer is delivered on the loop, perhaps before this returns."""
@@ -223,7 +226,7 @@ class Plane:
     async def _rotate(self) -> None:
         while True:
             await asyncio.sleep(SEGMENT_SECONDS)
-            self.spool.rotate_if_possible()
+            self.spool.tick()
             self._history.look(time.time())
             self._in_thread(self._metrics.write, metrics.reading(self))
             for verdict in self._watch.due(time.monotonic()):

@@ -10,6 +10,7 @@ import numpy as np
 
 from inference.batching import Reply, Work
 from inference.engines.base import Tensors
+from inference.plane import clock
 
 if TYPE_CHECKING:
     from inference.plane.cache import Key
@@ -71,7 +72,7 @@ class Exchange:
         self.deliver = deliver
         self._finish = finish
         self.id = new_request_id()
-        self.admitted_ms = time.time_ns() // 1_000_000
+        self.admitted_ms = int(clock.now() * 1000)
         self.started = time.monotonic()
         self.deadline = 0.0
         self.done = False

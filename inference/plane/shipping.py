@@ -4,20 +4,25 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from django.db import DatabaseError, IntegrityError, InterfaceError, connection
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection
 from django.utils import timezone
 
-from inference.plane import spool
-from inference.plane.spool import LOCK, Segment
-from tenants import usage
+from inference.plane import clock, spool
+from inference.plane.spool import LOCK, Idle, Segment
+from tenants import producers, usage
+from tenants.errors import NotFound
 
 ADOPT_SECONDS = 10.0
 RETRY_SECONDS = 1.0
+HEARTBEAT_SECONDS = 2.0
+# What is wrong with a segment's content, so that trying again is of no use.
+UNFIT = (ValueError, ArithmeticError, IntegrityError, DataError)
 REJECTED = ".rejected"
 logger = logging.getLogger(__name__)
 
@@ -28,27 +33,36 @@ class Shipper:
     def __init__(self, root: Path, *, producer: str) -> None:
         self._root = root
         self._producer = producer
-        self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._found: queue.SimpleQueue[Segment | Idle | None] = queue.SimpleQueue()
         self._unshipped: list[Segment] = []
+        self._idle: Idle | None = None
+        self._heartbeat_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, segment: Segment) -> None:
-        """Takes a closed segment; returns at once."""
-        self._segments.put(segment)
+    def open(self) -> None:
+        """Makes the producer known. Before the first answer: else nobody would miss what it may never deliver."""
+        try:
+            # By the clock that its events have, not by another that might be set meanwhile.
+            usage.open_producer(producer=self._producer, now=datetime.fromtimestamp(clock.now(), UTC))
+        finally:
+            connection.close()
+
+    def put(self, found: Segment | Idle) -> None:
+        """Takes a closed segment, or word that there is none; returns at once."""
+        self._found.put(found)
 
     def stop(self) -> None:
         """Ships what is there, once, and ends; what fails is left for the next process."""
         self._stopping = True
-        self._segments.put(None)
+        self._found.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._attempt(lambda: usage.open_producer(producer=self._producer, now=timezone.now()))
             adopted_at = 0.0
             while not self._stopping:
                 if (now := datetime.now(UTC).timestamp()) - adopted_at > ADOPT_SECONDS:
@@ -66,11 +80,13 @@ class Shipper:
     def _collect(self, *, timeout: float) -> None:
         """Waits for a segment, and takes all that are there."""
         try:
-            found = self._segments.get(timeout=timeout) if timeout else self._segments.get_nowait()
+            found = self._found.get(timeout=timeout) if timeout else self._found.get_nowait()
             while True:
-                if found is not None:
+                if isinstance(found, Segment):
                     self._unshipped.append(found)
-                found = self._segments.get_nowait()
+                elif found is not None:
+                    self._idle = found
+                found = self._found.get_nowait()
         except queue.Empty:
             pass
 
@@ -79,6 +95,16 @@ class Shipper:
             if not self._attempt(partial(ship, self._unshipped[0], producer=self._producer)):
                 return
             self._unshipped.pop(0)
+        self._beat()
+
+    def _beat(self) -> None:
+        """Every few seconds, though nothing is shipped: all of before has arrived, and the producer lives."""
+        idle, now = self._idle, time.monotonic()
+        if idle is None or now < self._heartbeat_at:
+            return
+        watermark = datetime.fromtimestamp(idle.complete_before, UTC)
+        if self._attempt(lambda: producers.move_watermark(producer=self._producer, watermark=watermark)):
+            self._idle, self._heartbeat_at = None, now + HEARTBEAT_SECONDS
 
     def _attempt(self, step: Callable[[], object]) -> bool:
         """Whether it was done; what could not be done is tried again later, whatever was wrong."""
@@ -115,6 +141,24 @@ def adopt_dead(root: Path) -> int:
     return adopted
 
 
+def rejected_in(root: Path) -> list[Path]:
+    """The files of the segments that the ledger could not take."""
+    return sorted(root.glob(f"*/*{REJECTED}"))
+
+
+def retry(root: Path, segment_id: str) -> bool:
+    """Tries a rejected segment again; whether the ledger did not have it yet. What was wrong with it is raised."""
+    path = next((path for path in rejected_in(root) if path.stem == segment_id), None)
+    if path is None:
+        raise NotFound(f"There is no rejected segment {segment_id[:100]!r} in {root}.")
+    new = usage.take_segment(segment_id=path.stem, producer=path.parent.name, data=path.read_bytes(), watermark=None)
+    producers.taken_after_all(segment_id=path.stem)
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
+    return new
+
+
 def _adopt(folder: Path) -> None:
     """The end of a segment that is no whole frame belongs to an answer that was never sent."""
     producer = folder.name
@@ -131,8 +175,16 @@ def _take(path: Path, producer: str, watermark: datetime | None) -> None:
     """Into the ledger, and off the disk. One that the ledger can never take is put aside, so that others go on."""
     try:
         usage.take_segment(segment_id=path.stem, producer=producer, data=path.read_bytes(), watermark=watermark)
-    except (ValueError, IntegrityError):
+    except UNFIT as error:
         logger.exception("%s cannot be taken into the ledger and is put aside: an operator must look at it", path)
-        path.rename(path.with_suffix(REJECTED))
+        aside = path.with_suffix(REJECTED)
+        producers.rejected(
+            segment_id=path.stem,
+            producer=producer,
+            host=os.uname().nodename,
+            path=str(aside),
+            reason=str(error).strip(),
+        )
+        path.rename(aside)
     else:
         path.unlink()

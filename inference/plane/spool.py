@@ -10,8 +10,11 @@ import logging
 import os
 import secrets
 import struct
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import google_crc32c
@@ -23,6 +26,8 @@ OPEN, CLOSED = ".open", ".closed"
 LOCK = "lock"
 SEGMENT_BYTES = 1024**2
 SEGMENT_SECONDS = 1.0
+# So much longer than its deadline a request may be under way: the loop may be late to end it.
+LATE_SECONDS = 5.0
 HEADER = struct.Struct("<II")
 logger = logging.getLogger(__name__)
 
@@ -45,17 +50,54 @@ class Segment:
     complete_before: float
 
 
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """All events before `complete_before` are in segments that were closed until now."""
+
+    complete_before: float
+
+
+class Clock:
+    """The clock as it was read while requests that are under way may have come in: it may be set meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._readings: deque[tuple[float, float]] = deque()
+        self.read()
+
+    def read(self) -> None:
+        now = time.monotonic()
+        self._readings.append((now, clock.now()))
+        while len(self._readings) > 1 and self._readings[1][0] <= now - self._seconds:
+            self._readings.popleft()
+
+    def earliest(self) -> float:
+        """No request that is under way can have come in at an earlier time by this clock."""
+        self.read()
+        found = self._readings[0][1]
+        for (before, _), (at, wall) in zip(self._readings, islice(self._readings, 1, None), strict=False):
+            found = min(found, wall - (at - before))  # set back right after the reading before it
+        return found
+
+
 class Spool:
     """The producer's side. Used by the event loop's thread only."""
 
     def __init__(
-        self, root: Path, *, durable: bool, in_flight_seconds: float, closed: Callable[[Segment], None]
+        self,
+        root: Path,
+        *,
+        durable: bool,
+        in_flight_seconds: float,
+        closed: Callable[[Segment], None],
+        idle: Callable[[Idle], None] = lambda _: None,
     ) -> None:
         self.producer = f"plane-{os.uname().nodename[:20]}-{os.getpid()}-{secrets.token_hex(6)}"
         self.folder, self._lock = _new_folder(root, self.producer)
         self._durable = durable
-        self._in_flight_seconds = in_flight_seconds
+        self._clock = Clock(in_flight_seconds + LATE_SECONDS)
         self._closed = closed
+        self._idle = idle
         self._number = 0
         self._file = -1
         self._size = 0
@@ -115,6 +157,19 @@ class Spool:
                     done.set_exception(outcome) if outcome else done.set_result(None)
         self._syncing = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether records may have been lost, so that this process answers no more."""
+        return self._failed
+
+    def tick(self) -> None:
+        """Once a second: closes the current segment, or says that there was nothing to record."""
+        self._clock.read()
+        if self._size:
+            self.rotate_if_possible()
+        elif not self._failed:
+            self._idle(Idle(self._clock.earliest()))
+
     def rotate(self) -> None:
         """Closes the current segment, if it holds anything, and hands it on to be shipped."""
         if self._file < 0 or not self._size or self._failed:
@@ -124,9 +179,8 @@ class Spool:
         opened = self._path(OPEN)
         closed = opened.rename(opened.with_suffix(CLOSED))
         os.close(self._file)
-        self._file = -1
-        complete_before = clock.now() - self._in_flight_seconds
-        self._closed(Segment(id=closed.stem, path=closed, complete_before=complete_before))
+        self._file, self._size = -1, 0
+        self._closed(Segment(id=closed.stem, path=closed, complete_before=self._clock.earliest()))
 
     def _sync_or_stop(self) -> None:
         """A sync that failed is not tried again: a second one may succeed though the data is lost."""

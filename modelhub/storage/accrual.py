@@ -11,13 +11,12 @@ from django.db.models import Q, Sum
 
 from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import files
-from modelhub.storage.blobs import logger
-from tenants import scoping, usage
+from modelhub.storage.blobs import PRODUCER, logger
+from tenants import producers, scoping, usage
 from tenants.models import Meter
 
 HOUR = timedelta(hours=1)
 MICROSECOND = timedelta(microseconds=1)
-PRODUCER = "storage"
 PLACES = 12
 
 
@@ -50,7 +49,10 @@ def accrue(*, now: datetime) -> int:
     """Tells the ledger every tenant's byte-hours up to `now`; how many tenants had some. Any process may call it."""
     with scoping.operator():
         due = list(StorageAccrual.objects.filter(until__lt=now).values_list("tenant_id", "until"))
-    return sum(_accrue(tenant_id=tenant_id, since=since, now=now) for tenant_id, since in due)
+    told = sum(_accrue(tenant_id=tenant_id, since=since, now=now) for tenant_id, since in due)
+    # Storing may be under way for a tenant that had nothing stored.
+    producers.move_watermark(producer=PRODUCER, watermark=now - producers.GRACE)
+    return told
 
 
 def _accrue(*, tenant_id: str, since: datetime, now: datetime) -> bool:

@@ -18,9 +18,10 @@ from django.db.models.functions import Greatest
 
 from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import files
-from tenants import scoping
+from tenants import scoping, usage
 
 ROWS_A_QUERY = 5000
+PRODUCER = "storage"
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,11 @@ def lock(*, tenant_id: str, now: datetime) -> datetime:
 
     Gives the time from which a change counts: never one up to which the ledger has been told.
     """
-    row, _ = StorageAccrual.objects.select_for_update().get_or_create(tenant_id=tenant_id, defaults={"until": now})
+    row, new = StorageAccrual.objects.select_for_update().get_or_create(tenant_id=tenant_id, defaults={"until": now})
+    if new:
+        usage.open_producer(
+            producer=PRODUCER, now=now
+        )  # from here on its byte-hours are missed where they are not told
     return max(now, row.until)
 
 

@@ -1,10 +1,12 @@
-"""The ledger: sums of hours, days and months, the segments they came from, and the processes that wrote them."""
+"""The ledger: hourly, daily and monthly sums, the segments they came from, those it refused, and who wrote them."""
 
 from django.contrib import admin
+from django.http import HttpRequest
 
-from tenants.admin.base import ReadOnlyAdmin
+from tenants import producers
+from tenants.admin.base import Form, ReadOnlyAdmin, VerbAdmin, actor
 from tenants.admin.reports import ReportPages
-from tenants.models import UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
+from tenants.models import RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
 
 
 @admin.register(UsageHour)
@@ -49,10 +51,34 @@ class UsageSegmentAdmin(ReadOnlyAdmin):
     ordering = ["-arrived_at", "id"]
 
 
+@admin.register(RejectedSegment)
+class RejectedSegmentAdmin(ReadOnlyAdmin):
+    list_display = ["id", "producer", "host", "reason", "rejected_at"]
+    search_fields = ["id", "producer", "host", "reason"]
+    date_hierarchy = "rejected_at"
+    ordering = ["-rejected_at", "id"]
+
+
 @admin.register(UsageProducer)
-class UsageProducerAdmin(ReadOnlyAdmin):
-    list_display = ["id", "started_at", "watermark", "drained_at"]
-    list_filter = [("drained_at", admin.EmptyFieldListFilter)]
+class UsageProducerAdmin(VerbAdmin):
+    """A dead one is written off by filling in why."""
+
+    list_display = ("id", "started_at", "seen_at", "watermark", "drained_at", "written_off_at")
+    list_filter = [("drained_at", admin.EmptyFieldListFilter), ("written_off_at", admin.EmptyFieldListFilter)]
     search_fields = ["id"]
     date_hierarchy = "started_at"
     ordering = ["-started_at", "id"]
+    told = (*list_display, "records_at_once", "written_off_by")
+    fields = (*told, "written_off_because")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: UsageProducer | None = None) -> bool:
+        return self._may(request, "change")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: UsageProducer | None = None) -> tuple[str, ...]:
+        return self.told if obj is not None and not obj.written_off_at else (*self.told, "written_off_because")
+
+    def save_model(self, request: HttpRequest, obj: UsageProducer, form: Form, change: bool) -> None:
+        producers.write_off(producer=obj.pk, reason=form.cleaned_data["written_off_because"], actor=actor(request))

@@ -8,7 +8,7 @@ from tenants.models.idempotency import IdempotentAnswer
 from tenants.models.notices import Notice
 from tenants.models.quotas import Period, QuotaBucket, QuotaLease, QuotaLimit, QuotaMeter, SetBy, SpendCap
 from tenants.models.scoped import TenantOwned
-from tenants.models.usage import UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
+from tenants.models.usage import RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
 from tenants.models.webhooks import DeliveryState, Disabled, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "QuotaLease",
     "QuotaLimit",
     "QuotaMeter",
+    "RejectedSegment",
     "Role",
     "SetBy",
     "SpendCap",

@@ -1,4 +1,4 @@
-"""The ledger's tables: who writes events, which segments have arrived, and the hourly sums that reports read."""
+"""The ledger: hourly sums of usage, the segments that they came from, and who wrote those."""
 
 from django.db import models
 from django.utils import timezone
@@ -8,12 +8,28 @@ from tenants.models.scoped import TenantOwned
 
 
 class UsageProducer(models.Model):
-    """A process that writes usage events; its watermark says up to when all of them have arrived."""
+    """Who writes usage events; the watermark says up to when all of them have arrived."""
 
     id = models.CharField(primary_key=True, max_length=64)
     started_at = models.DateTimeField(default=timezone.now)
-    watermark = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField(null=True, help_text="When it was last heard of, by the database's clock.")
+    watermark = models.DateTimeField(null=True, help_text="All events of before have arrived.")
     drained_at = models.DateTimeField(null=True, help_text="When a dead producer's last segment had arrived.")
+    records_at_once = models.BooleanField(
+        default=False, help_text="Its events arrive in the transaction that makes them, so none is under way for long."
+    )
+    written_off_at = models.DateTimeField(null=True, help_text="When an operator gave up what had not arrived.")
+    written_off_by = models.CharField(max_length=120, blank=True)
+    written_off_because = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(written_off_at=None)
+                | ~models.Q(written_off_by="") & ~models.Q(written_off_because=""),
+                name="written_off_by_somebody_for_a_reason",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.id
@@ -24,11 +40,33 @@ class UsageSegment(models.Model):
 
     id = models.CharField(primary_key=True, max_length=96)
     producer = models.CharField(max_length=64, db_index=True)
-    sha256 = models.CharField(max_length=64)
+    sha256 = models.CharField(max_length=64, help_text="of the segment's bytes as they were written")
+    archived_as = models.CharField(max_length=120, blank=True, help_text="name of the archived file in the storage")
     events = models.PositiveIntegerField()
     first_event_at = models.DateTimeField(null=True)
     last_event_at = models.DateTimeField(null=True)
     arrived_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["last_event_at", "first_event_at"], name="segments_by_time"),
+            models.Index(fields=["archived_as"], name="segments_by_file"),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class RejectedSegment(models.Model):
+    """A segment that the ledger could not take: its file waits beside the spool for an operator."""
+
+    id = models.CharField(primary_key=True, max_length=96)
+    producer = models.CharField(max_length=64, db_index=True)
+    host = models.CharField(max_length=255, help_text="the machine on which the file is")
+    path = models.CharField(max_length=1000)
+    reason = models.TextField()
+    complete_before = models.DateTimeField(help_text="Its events are not older: what came before it had arrived.")
+    rejected_at = models.DateTimeField()
 
     def __str__(self) -> str:
         return self.id

@@ -3,12 +3,15 @@
 import asyncio
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inference.plane import spool
-from inference.plane.spool import Segment, Spool, SpoolFailed, frame
+from inference.plane.spool import Clock, Idle, Segment, Spool, SpoolFailed, frame
 from tenants import usage
 
 
@@ -128,3 +131,72 @@ def test_what_was_not_shipped_stays_to_be_adopted(tmp_path: Path, closed: list[S
     assert lock is not None
     os.close(lock)
     assert [path.suffix for path in spool.segments_of(spooled.folder)] == [".closed"]
+
+
+def test_an_idle_spool_says_so_and_one_with_records_closes_them(tmp_path: Path, closed: list[Segment]) -> None:
+    idle: list[Idle] = []
+    spooled = Spool(tmp_path, durable=False, in_flight_seconds=30, closed=closed.append, idle=idle.append)
+    before = time.time()
+    spooled.tick()
+    assert before - 1 <= idle[0].complete_before <= time.time()  # nothing came in before the spool was there
+    spooled.append(frame(payload(1)))
+    spooled.tick()
+    assert (len(idle), len(closed)) == (1, 1)
+    spooled.tick()
+    assert (len(idle), len(closed)) == (2, 1)
+
+
+def test_a_spool_that_lost_records_never_says_that_it_is_idle(
+    tmp_path: Path, closed: list[Segment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle: list[Idle] = []
+    spooled = Spool(tmp_path, durable=True, in_flight_seconds=30, closed=closed.append, idle=idle.append)
+    spooled.append(frame(payload(1)))
+
+    def fails(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    spooled.tick()
+    spooled.tick()
+    assert spooled.failed
+    assert (idle, closed) == ([], [])
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 20), st.sampled_from([0.0, 0.0, 0.0, 3600.0, -3600.0, -1.0])), max_size=40),
+    st.data(),
+)
+def test_no_request_under_way_came_in_before_what_the_clock_says(
+    steps: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    """Seconds pass and the wall clock is set, by an hour or a second; requests come in before and after."""
+    faked = FakedTime()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(spool.time, "monotonic", lambda: faked.monotonic)  # type: ignore[attr-defined]
+        patched.setattr(spool.time, "time", lambda: faked.wall)  # type: ignore[attr-defined]
+        clock = Clock(30.0)
+        admitted = []
+        for seconds, set_by in steps:
+            first = data.draw(st.floats(0, seconds))
+            faked.pass_(first)
+            admitted.append((faked.monotonic, faked.wall))
+            faked.wall += set_by
+            admitted.append((faked.monotonic, faked.wall))
+            faked.pass_(seconds - first)
+            clock.read()
+        earliest = clock.earliest()
+        under_way = [wall for at, wall in admitted if at > faked.monotonic - 30.0]
+    assert all(earliest <= wall + 1e-3 for wall in under_way)
+    if not any(set_by for _, set_by in steps):
+        assert earliest >= faked.wall - 30.0 - max((seconds for seconds, _ in steps), default=0) - 1e-3
+
+
+class FakedTime:
+    """Two clocks, of which one can be set."""
+
+    monotonic, wall = 5.0, 1_790_000_000.0
+
+    def pass_(self, seconds: float) -> None:
+        self.monotonic += seconds
+        self.wall += seconds

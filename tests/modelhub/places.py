@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
+from tenants.archive import FOLDER
+
 
 @pytest.fixture
 def places(settings: Settings, tmp_path: Path) -> Path:
@@ -21,8 +23,9 @@ def places(settings: Settings, tmp_path: Path) -> Path:
 
 
 def stored_files(places: Path) -> set[str]:
-    """The names of all files in the storage, and of what waits to be moved in: there should be none."""
-    return {path.name for path in (places / "files").rglob("*") if path.is_file()}
+    """The names of all tenants' files in the storage, and of what waits to be moved in: there should be none."""
+    files = places / "files"
+    return {path.name for path in files.rglob("*") if path.is_file() and not path.is_relative_to(files / FOLDER)}
 
 
 def scratch_files(places: Path) -> list[Path]:

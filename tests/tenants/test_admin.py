@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import quota_limits, quotas, scoping, spend_caps, usage
+from tenants import producers, quota_limits, quotas, scoping, spend_caps, usage
 from tenants.models import (
     ApiKey,
     AuditEvent,
@@ -26,6 +26,7 @@ from tenants.models import (
     QuotaBucket,
     QuotaLease,
     QuotaLimit,
+    RejectedSegment,
     SpendCap,
     Tenant,
     UsageDay,
@@ -44,12 +45,12 @@ from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
     ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease,
-    QuotaLimit, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt,
-    WebhookDelivery, WebhookEndpoint,
+    QuotaLimit, RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment,
+    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
-    AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, UsageDay, UsageHour, UsageMonth,
-    UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour,
+    UsageMonth, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 
 
@@ -74,6 +75,7 @@ def busy(acme: Account, globex: Account) -> Account:
     quotas.lease(tenant_id=acme.tenant.pk, producer="p1", asks=[ask])
     event = an_event(acme.tenant.pk, at_ms=int(timezone.now().timestamp() * 1000))
     usage.take_segment(segment_id="p1/1", producer="p1", data=usage.encode(event), watermark=timezone.now())
+    producers.rejected(segment_id="p1/2", producer="p1", host="h", path="/p1/2.rejected", reason="no event")
     client = APIClient()
     client.credentials(HTTP_X_API_KEY=acme.key)
     client.post("/api/v1/api-keys", {"name": "n", "scopes": ["read"]}, format="json", HTTP_IDEMPOTENCY_KEY="one")
@@ -157,6 +159,7 @@ def test_only_the_plan_of_a_tenant_is_edited_in_its_form(operator: Client, acme:
 
 
 def test_a_suspended_tenant_is_refused_until_it_is_activated(operator: Client, acme: Account) -> None:
+    producers.rejected(segment_id="p1/2", producer="p1", host="h", path="/p1/2.rejected", reason="no event")
     client = APIClient()
     client.credentials(HTTP_X_API_KEY=acme.key)
     for action, status in (("suspend", 401), ("activate", 200)):
@@ -288,6 +291,20 @@ def test_a_plan_in_use_keeps_its_currency(operator: Client, begun: Price) -> Non
     plan = Plan.objects.get(pk="standard")
     assert (plan.currency, plan.predictions_per_minute) == ("EUR", 5)
     assert operator.post(url(Plan, "delete", "standard"), {"post": "yes"}).status_code == 403
+
+
+def test_a_dead_producer_is_written_off_by_saying_why(operator: Client, acme: Account) -> None:
+    page = url(UsageProducer, "change", "p1")
+    usage.open_producer(producer="p1", now=timezone.now())
+    shown = operator.post(page, {"written_off_because": "disk lost", "watermark": "2020-01-01"}, follow=True)
+    assert "stop it first" in shown.content.decode()
+    UsageProducer.objects.update(seen_at=timezone.now() - timedelta(minutes=1))
+    assert operator.post(page, {"written_off_because": "disk lost", "watermark": "2020-01-01"}).status_code == 302
+    row = UsageProducer.objects.get()
+    assert (row.written_off_by, row.written_off_because) == ("operator:root@site.example", "disk lost")
+    assert row.watermark is not None
+    assert row.watermark.year > 2020
+    assert operator.post(url(UsageProducer, "add"), {"id": "p2"}).status_code == 403
 
 
 # Webhooks

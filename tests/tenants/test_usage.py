@@ -53,7 +53,7 @@ events = st.builds(
     deployment=st.text(max_size=8),
     version=st.text(max_size=8),
     meters=st.dictionaries(
-        st.sampled_from(sorted(usage.METERS - {"predictions"})),
+        st.sampled_from(sorted(usage.METERS - usage.WHOLE)),
         st.integers(0, 2**63) | st.decimals(0, 10**20, places=12),
     ),
 )
@@ -122,6 +122,7 @@ def test_a_whole_frame_that_is_no_event_is_not_skipped_in_silence() -> None:
         {"requests": Decimal("NaN")},
         {"requests": Decimal("-0.1")},
         {"predictions": Decimal("1.5")},
+        {"compute_us": Decimal("1.5")},
     ],
 )
 def test_what_is_no_quantity_is_refused_when_it_is_written(meters: dict[str, int]) -> None:
