@@ -47,7 +47,7 @@ def webhooks_stay_outside(*, app_configs: Sequence[AppConfig] | None, **options:
     if not settings.WEBHOOK_ALLOW_PRIVATE:
         return []
     message = "WEBHOOK_ALLOW_PRIVATE is on: customers can have requests sent to private addresses."
-    return [checks.Error(message, hint="Unset WEBHOOK_ALLOW_PRIVATE.", id="aiaas_site.E002")]
+    return [checks.Error(message, hint="Unset WEBHOOK_ALLOW_PRIVATE.", id="aiaas_site.E003")]
 
 
 @register()
@@ -59,4 +59,4 @@ def webhook_lease_outlasts_a_try(*, app_configs: Sequence[AppConfig] | None, **o
         f"WEBHOOK_LEASE_SECONDS is {settings.WEBHOOK_LEASE_SECONDS:g}; "
         f"expected more than WEBHOOK_TIMEOUT_SECONDS, which is {settings.WEBHOOK_TIMEOUT_SECONDS:g} and not below 0."
     )
-    return [checks.Error(message, id="aiaas_site.E003")]
+    return [checks.Error(message, id="aiaas_site.E004")]

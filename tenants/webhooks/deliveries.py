@@ -92,10 +92,8 @@ def replay_since(
         kind__in=endpoint.kinds, created_at__gte=since, dispatched_at__isnull=False
     )
     there = WebhookDelivery.objects.for_tenant(endpoint.tenant_id).filter(endpoint=endpoint)
-    new = [
-        WebhookDelivery(tenant_id=endpoint.tenant_id, endpoint=endpoint, notice=notice, next_at=now, created_at=now)
-        for notice in missed.exclude(pk__in=there.values("notice"))
-    ]
+    missing = missed.exclude(pk__in=there.values("notice")).order_by("created_at")
+    new = [_delivery(notice, endpoint, due=now, now=now) for notice in missing]
     again = there.filter(notice__created_at__gte=since)
     count = _begin_again(again if delivered_too else again.exclude(state=DeliveryState.DELIVERED), now)
     WebhookDelivery.across_tenants.bulk_create(new, ignore_conflicts=True)
@@ -136,15 +134,13 @@ def dispatch(*, now: datetime) -> int:
         wanting.setdefault(endpoint.tenant_id, []).append(endpoint)
     WebhookDelivery.across_tenants.bulk_create(
         [
-            WebhookDelivery(
-                tenant_id=notice.tenant_id, endpoint=endpoint, notice=notice, next_at=now, created_at=now
-            )
+            _delivery(notice, endpoint, due=min(notice.created_at, now), now=now)  # so they go out in their order
             for notice in found
             for endpoint in wanting.get(notice.tenant_id, [])
             if notice.kind in endpoint.kinds and endpoint.created_at <= notice.created_at
         ],
         ignore_conflicts=True,
-    )  # fmt: skip
+    )
     Notice.across_tenants.filter(pk__in=[notice.pk for notice in found]).update(dispatched_at=now)
     return len(found)
 
@@ -224,6 +220,12 @@ def _note_health(endpoint: WebhookEndpoint, outcome: Outcome, now: datetime) -> 
             tenant=endpoint.tenant_id, actor=ACTOR, verb="webhook_endpoint.disable", subject=endpoint.pk, why=why.value,
             status=outcome.status, error=outcome.error,
         )  # fmt: skip
+
+
+def _delivery(notice: Notice, endpoint: WebhookEndpoint, *, due: datetime, now: datetime) -> WebhookDelivery:
+    return WebhookDelivery(
+        tenant_id=notice.tenant_id, endpoint=endpoint, notice=notice, next_at=due, created_at=now
+    )  # fmt: skip
 
 
 def _begin_again(found: QuerySet[WebhookDelivery], now: datetime) -> int:

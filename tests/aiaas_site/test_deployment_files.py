@@ -230,4 +230,4 @@ def test_webhooks_into_private_networks_are_not_fit_for_production(production: d
         text=True,
     )
     assert done.returncode == 1
-    assert "aiaas_site.E002" in done.stderr
+    assert "aiaas_site.E003" in done.stderr
