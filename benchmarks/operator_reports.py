@@ -92,8 +92,9 @@ def _usage(site: LiveSite, key: str) -> dict[str, float]:
             found[name] = _median_ms(lambda query=query: get(query))  # type: ignore[misc]
         amid = f"{MONTH}&bucket_width=hour&group_by=key&limit=200"
         half = f"from=2026-10-16&{LAST}&bucket_width=hour&group_by=key&limit=200"
-        url = client.get(f"/api/v1/usage?{half}").json()["next"].partition("cursor=")[2]
-        found["hours by key, a page amid"] = _median_ms(lambda: get(f"{amid}&cursor={url}"))
+        url = client.get(f"/api/v1/usage?{half}").json()["next"]
+        cursor = httpx.URL(url).params["cursor"]
+        found["hours by key, a page amid"] = _median_ms(lambda: get(f"{amid}&cursor={cursor}"))
     for name, ms in found.items():
         print(f"usage, {name}: {ms:.0f} ms")
     return found

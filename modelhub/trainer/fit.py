@@ -123,6 +123,7 @@ def run_epoch(
         rows_seen += len(labels)
         report.progress("training", number, steps, epoch=epoch, epochs=epochs)
         if deadline is not None and deadline.look(len(labels)):
+            report.log(f"Stopped here, to have {deadline.seconds_left:.0f} seconds for the version within the budget.")
             break
     seconds = time.monotonic() - started
     return {

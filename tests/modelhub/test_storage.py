@@ -1,6 +1,7 @@
 """Stored files: kept once, erased wholly, and their byte-hours in the ledger, exactly."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,9 +9,11 @@ from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
@@ -19,6 +22,7 @@ from modelhub import storage
 from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import accrual
 from modelhub.storage.accrual import Change, byte_hours
+from modelhub.trainer.runner import Trainer
 from tenants import scoping
 from tenants.models import Meter, Plan, Tenant, UsageHour
 from tests.conftest import Account
@@ -267,6 +271,22 @@ def test_a_long_pause_is_made_up_for(acme: Account) -> None:
     put(acme.tenant, b"x" * 1000)
     storage.accrue(now=START + timedelta(days=40))
     assert billed(acme.tenant) == {START + number * HOUR: 1000 for number in range(40 * 24)}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60.0, 60.0), (7 * 86_400.0, 3600.0)])
+def test_stored_bytes_are_sampled_hourly_at_least(
+    seconds: float, expected: float, acme: Account, settings: Settings
+) -> None:
+    """Whatever the setting says; what was stored while no trainer ran is made up for at the first look."""
+    settings.STORAGE_ACCRUAL_SECONDS = seconds
+    put(acme.tenant, b"x" * 1000, timezone.now() - 50 * HOUR)
+    trainer = Trainer()
+    with mock.patch.object(time, "monotonic", return_value=1000.0):
+        trainer._accrue()
+    assert trainer._accrue_at == 1000 + expected
+    hours = billed(acme.tenant)
+    assert len(hours) in (50, 51)
+    assert all(quantity == 1000 for quantity in sorted(hours.values())[2:])
 
 
 def test_a_change_counts_from_where_the_ledger_stands(acme: Account) -> None:
