@@ -4,12 +4,13 @@ PYTHON ?= python3
 DATA ?=
 PORT ?= 8000
 SECONDS ?= 600
+ROUNDS ?= 50
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench bench-peers bench-soak openapi lock clean python installed installed-dev
+.PHONY: help demo up test check format bench bench-peers bench-soak bench-ledger test-crash openapi lock clean python installed installed-dev
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ up: installed ## serve everything until Ctrl-C; PORT=8000
 
 test: installed-dev ## run the tests
 	$(BIN)/pytest
+
+test-crash: installed-dev ## kill everything at random, ROUNDS=50 times, and look for what is missing or there twice
+	ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
 
 check: installed-dev ## everything that must hold before a change goes in, the tests last
 	$(BIN)/ruff format --check .
@@ -46,6 +50,9 @@ bench-peers: installed ## measure ours beside other model servers, installed int
 
 bench-soak: installed ## 1,000 requests a second of mixed traffic for ten minutes; SECONDS=600
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
+bench-ledger: installed ## what metering costs, events a second into the rollup, a month's report and invoice
+	$(BIN)/python -m benchmarks.ledger
 
 openapi: installed-dev ## write docs/openapi.yaml anew
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml

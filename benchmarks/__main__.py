@@ -13,6 +13,7 @@ BENCHMARKS = {
 # Too long to be among all; they are run when they are named.
 LONG = {
     "peers": "ours beside other servers of models, each installed in an environment of its own",
+    "ledger": "metering's cost, events a second into the rollup, a month's usage and invoice",
     "soak": "1,000 requests a second of mixed traffic for ten minutes",
 }
 

@@ -9,7 +9,9 @@ import gzip
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,28 +25,58 @@ from tenants.models import UsageSegment
 FOLDER = "ledger"
 LEVEL = 1  # A quarter of the size; the next levels take much longer for little more.
 LEFT_BEHIND = timedelta(days=1)
+WORTH_A_THREAD = 64 * 1024
 
 
 class Damaged(Exception):
     """An archived segment is not what was written: its file is missing, torn, or holds something else."""
 
 
-def packed(data: bytes) -> bytes:
-    """The segment as its file has it: gzip, the same bytes each time."""
-    return gzip.compress(data, LEVEL, mtime=0)
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A segment and the name under which the storage has it."""
+
+    data: bytes
+    sha256: str
+    name: str
 
 
-def store(*, sha256: str, content: bytes) -> str:
-    """Has a packed segment lie safely under the name that is given back; in the transaction that takes the segment."""
-    _lock(sha256, "pg_advisory_xact_lock_shared")
+@contextlib.contextmanager
+def storing(segments: Sequence[bytes]) -> Iterator[list[Archived]]:
+    """Stores segments in a thread while the block looks into them; after it, they are all there."""
+    archived: list[Archived] = []
+    if sum(map(len, segments)) < WORTH_A_THREAD:
+        archived += map(store, segments)
+        yield archived
+        return
+    with ThreadPoolExecutor(1, "archive") as thread:
+        stored = [thread.submit(store, data) for data in segments]
+        yield archived
+        archived += [one.result() for one in stored]
+
+
+def store(data: bytes) -> Archived:
+    """Has a segment lie safely in the storage, where the same one may lie already."""
+    sha256 = hashlib.sha256(data).hexdigest()
     name = _name(sha256)
     storage = storages["default"]
-    if storage.exists(name):
-        return name
-    if not isinstance(storage, FileSystemStorage):
-        return storage.save(name, ContentFile(content))
-    _write(Path(storage.path(name)), content)
-    return name
+    if not storage.exists(name):
+        content = gzip.compress(data, LEVEL, mtime=0)  # the same bytes each time
+        if isinstance(storage, FileSystemStorage):
+            _write(Path(storage.path(name)), content)
+        else:
+            name = storage.save(name, ContentFile(content))
+    return Archived(data, sha256, name)
+
+
+def hold(archived: Sequence[Archived]) -> None:
+    """Keeps files from being swept until this transaction, which takes their segments, is over."""
+    with connection.cursor() as cursor:
+        numbers = [_number(one.sha256) for one in archived]
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(number) FROM unnest(%s) AS number", [numbers])
+    for one in archived:
+        if not default_storage.exists(one.name) and store(one.data).name != one.name:
+            raise OSError(f"{one.name} was removed while its segment was taken")
 
 
 def read(segment: UsageSegment) -> bytes:
@@ -85,8 +117,9 @@ def _unnamed() -> Iterator[str]:
 def _remove(name: str, now: datetime) -> bool:
     """Under a lock that whoever stores the same content takes, too."""
     sha256 = Path(name).name.lstrip(".")[:64]
-    with scoping.operator(), contextlib.suppress(FileNotFoundError):
-        if not _lock(sha256, "pg_try_advisory_xact_lock") or UsageSegment.objects.filter(archived_as=name).exists():
+    with scoping.operator(), connection.cursor() as cursor, contextlib.suppress(FileNotFoundError):
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_number(sha256)])
+        if not cursor.fetchone()[0] or UsageSegment.objects.filter(archived_as=name).exists():
             return False
         if default_storage.get_modified_time(name) > now - LEFT_BEHIND:
             return False
@@ -106,11 +139,9 @@ def _name(sha256: str) -> str:
     return f"{FOLDER}/{sha256[:2]}/{sha256}.gz"
 
 
-def _lock(sha256: str, function: str) -> bool:
-    number = int.from_bytes(hashlib.sha256(f"{FOLDER}/{sha256}".encode()).digest()[:8], "big", signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {function}(%s)", [number])
-        return cursor.fetchone()[0] is not False
+def _number(sha256: str) -> int:
+    """What stands for a file among the database's advisory locks."""
+    return int.from_bytes(hashlib.sha256(f"{FOLDER}/{sha256}".encode()).digest()[:8], "big", signed=True)
 
 
 def _write(path: Path, content: bytes) -> None:

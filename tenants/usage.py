@@ -4,7 +4,6 @@ An event is framed for a file that may be torn anywhere: uint32 length of the pa
 little-endian, then the payload: JSON of `[id, at_ms, tenant, key, deployment, version, {meter: quantity}]`.
 """
 
-import hashlib
 import logging
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +19,15 @@ from django.utils import timezone
 from psycopg2.extras import execute_values
 
 from tenants import archive, producers, quotas, scoping
+from tenants.archive import Archived
 from tenants.models import Meter, UsageSegment
 from tenants.producers import blocking, close_producer, complete_until, open_producer
 from tenants.quota_limits import PREDICTION_PERIODS
 from tenants.quotas import Use
 
 __all__ = [
-    "UsageEvent", "blocking", "close_producer", "complete_until", "decode", "encode", "open_producer", "record",
-    "take_segment",
+    "Brought", "UsageEvent", "blocking", "close_producer", "complete_until", "decode", "encode", "open_producer",
+    "record", "take_segment", "take_segments",
 ]  # fmt: skip
 
 HEADER = struct.Struct("<II")
@@ -57,6 +57,15 @@ class UsageEvent:
 
 class NotAnEvent(ValueError):
     """A whole frame with a right checksum holds something else than an event: another program wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A segment as its producer brings it. All of the producer's events of before the watermark have arrived then."""
+
+    id: str
+    data: bytes
+    watermark: datetime | None
 
 
 Quantity = int | Decimal
@@ -94,17 +103,17 @@ def take_segment(*, segment_id: str, producer: str, data: bytes, watermark: date
 
     Two processes may bring the same segment at once: one wins, the other waits for its commit and changes nothing.
     """
-    rows, good = payloads(data)
-    if good < len(data):
-        logger.warning("segment %s: %d of its %d bytes are whole frames", segment_id, good, len(data))
-    try:
-        totals = _totals(rows)
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        raise NotAnEvent(f"a frame holds JSON that is no event: {error}") from error
-    sha256, content = hashlib.sha256(data).hexdigest(), archive.packed(data)
+    return take_segments(producer=producer, segments=[Brought(segment_id, data, watermark)]) == 1
+
+
+def take_segments(*, producer: str, segments: Sequence[Brought]) -> int:
+    """Adds segments of a producer in one transaction, all or none; says how many were not there already."""
+    with archive.storing([one.data for one in segments]) as archived:
+        totals = {one.id: _totals_of(one) for one in segments}
     with scoping.operator():
-        name = archive.store(sha256=sha256, content=content)
-        return _take(segment_id, producer, sha256, name, totals, watermark)
+        archive.hold(archived)
+        rows = {one.id: kept for one, kept in zip(segments, archived, strict=True)}
+        return _take(producer, rows, totals, max((one.watermark for one in segments if one.watermark), default=None))
 
 
 def record(*, events: Iterable[UsageEvent], producer: str, segment_id: str) -> bool:
@@ -192,49 +201,81 @@ def _finite(text: str) -> Decimal:
     return quantity
 
 
+def _totals_of(segment: Brought) -> _Totals:
+    rows, good = payloads(segment.data)
+    if good < len(segment.data):
+        logger.warning("segment %s: %d of its %d bytes are whole frames", segment.id, good, len(segment.data))
+    try:
+        return _totals(rows)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise NotAnEvent(f"a frame holds JSON that is no event: {error}") from error
+
+
 def _take(
-    segment_id: str, producer: str, sha256: str, archived_as: str, totals: _Totals, watermark: datetime | None
-) -> bool:
-    new = UsageSegment(
-        id=segment_id,
-        producer=producer,
-        sha256=sha256,
-        archived_as=archived_as,
-        events=totals.events,
-        first_event_at=_time(totals.first_ms),
-        last_event_at=_time(totals.last_ms),
+    producer: str, archived: Mapping[str, Archived], totals: Mapping[str, _Totals], watermark: datetime | None
+) -> int:
+    new = _insert(
+        [
+            UsageSegment(
+                id=segment_id,
+                producer=producer,
+                sha256=archived[segment_id].sha256,
+                archived_as=archived[segment_id].name,
+                events=found.events,
+                first_event_at=_time(found.first_ms),
+                last_event_at=_time(found.last_ms),
+            )
+            for segment_id, found in sorted(totals.items())
+        ]
     )
-    if not _insert(new):
-        known = UsageSegment.objects.get(pk=segment_id)
-        if known.sha256 != sha256:
-            logger.error("segment %s came again with other content: %s, taken was %s", segment_id, sha256, known.sha256)
-        return False
-    _add_to_rollup(totals)
-    quotas.settle(producer=producer, used=_used(totals))
-    if watermark is not None:
-        producers.move_watermark(producer=producer, watermark=watermark)
-    return True
+    _warn_of_others({one: archived[one].sha256 for one in totals.keys() - new})
+    if new:
+        merged = _merged([totals[segment_id] for segment_id in new])
+        _add_to_rollup(merged)
+        quotas.settle(producer=producer, used=_used(merged))
+        if watermark is not None:
+            producers.move_watermark(producer=producer, watermark=watermark)
+    return len(new)
 
 
-def _insert(segment: UsageSegment) -> bool:
-    """Whether this transaction is the one that brings the segment; waits for another that may be."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO tenants_usagesegment"
-            " (id, producer, sha256, archived_as, events, first_event_at, last_event_at, arrived_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            [
-                segment.id,
-                segment.producer,
-                segment.sha256,
-                segment.archived_as,
-                segment.events,
-                segment.first_event_at,
-                segment.last_event_at,
-                segment.arrived_at,
-            ],
-        )
-        return bool(cursor.rowcount)
+def _merged(totals: Sequence[_Totals]) -> _Totals:
+    """The sums of several segments; what it is made of is not used any more."""
+    merged = totals[0]
+    with localcontext(EXACT):
+        for one in totals[1:]:
+            for series, sums in one.quantities.items():
+                known = merged.quantities.setdefault(series, {})
+                for meter, quantity in sums.items():
+                    known[meter] = known.get(meter, 0) + quantity
+            for minute, count in one.predictions.items():
+                merged.predictions[minute] = merged.predictions.get(minute, 0) + count
+    return merged
+
+
+INSERT = """
+INSERT INTO tenants_usagesegment
+    (id, producer, sha256, archived_as, events, first_event_at, last_event_at, arrived_at) VALUES %s
+ON CONFLICT DO NOTHING RETURNING id
+"""
+
+
+def _insert(segments: Sequence[UsageSegment]) -> set[str]:
+    """Which of them this transaction brings; waits for another that may be bringing one, in the order of the ids."""
+    rows = [
+        (one.id, one.producer, one.sha256, one.archived_as, one.events, one.first_event_at, one.last_event_at,
+         one.arrived_at)
+        for one in segments
+    ]  # fmt: skip
+    with connection.cursor() as cursor, connection.wrap_database_errors:
+        return {row[0] for row in execute_values(cursor.cursor, INSERT, rows, page_size=len(rows), fetch=True)}
+
+
+def _warn_of_others(known: Mapping[str, str]) -> None:
+    """Segments that were there already must have been the same ones."""
+    for segment in UsageSegment.objects.filter(pk__in=known) if known else ():
+        if segment.sha256 != known[segment.pk]:
+            came, taken = known[segment.pk], segment.sha256
+            logger.error("segment %s came again with other content: %s, taken was %s", segment.pk, came, taken)
 
 
 ADD = """

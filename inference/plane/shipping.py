@@ -5,7 +5,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,12 @@ from inference.plane import clock, spool
 from inference.plane.spool import LOCK, Idle, Segment
 from tenants import producers, usage
 from tenants.errors import NotFound
+from tenants.usage import Brought
 
 ADOPT_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
+AT_ONCE = 16  # So many segments that wait go in one transaction: their sums are written once.
 # What is wrong with a segment's content, so that trying again is of no use.
 UNFIT = (ValueError, ArithmeticError, IntegrityError, DataError)
 REJECTED = ".rejected"
@@ -92,9 +94,10 @@ class Shipper:
 
     def _ship(self) -> None:
         while self._unshipped:
-            if not self._attempt(partial(ship, self._unshipped[0], producer=self._producer)):
+            some = self._unshipped[:AT_ONCE]
+            if not self._attempt(partial(ship, some, producer=self._producer)):
                 return
-            self._unshipped.pop(0)
+            del self._unshipped[: len(some)]
         self._beat()
 
     def _beat(self) -> None:
@@ -121,9 +124,9 @@ class Shipper:
         return True
 
 
-def ship(segment: Segment, *, producer: str) -> None:
-    """Puts one segment into the ledger, where a second time changes nothing, and removes its file."""
-    _take(segment.path, producer, datetime.fromtimestamp(segment.complete_before, UTC))
+def ship(segments: Sequence[Segment], *, producer: str) -> None:
+    """Puts segments into the ledger in one transaction, where a second time changes nothing; removes their files."""
+    _take([(one.path, datetime.fromtimestamp(one.complete_before, UTC)) for one in segments], producer)
 
 
 def adopt_dead(root: Path) -> int:
@@ -162,8 +165,9 @@ def retry(root: Path, segment_id: str) -> bool:
 def _adopt(folder: Path) -> None:
     """The end of a segment that is no whole frame belongs to an answer that was never sent."""
     producer = folder.name
-    for path in spool.segments_of(folder):
-        _take(path, producer, None)
+    left = [(path, None) for path in spool.segments_of(folder)]
+    for first in range(0, len(left), AT_ONCE):
+        _take(left[first : first + AT_ONCE], producer)
     usage.close_producer(producer=producer, now=timezone.now())
     (folder / LOCK).unlink()
     if not any(folder.iterdir()):  # else a rejected segment waits for the operator
@@ -171,20 +175,28 @@ def _adopt(folder: Path) -> None:
     logger.info("adopted the usage of %s, whose process had died", producer)
 
 
-def _take(path: Path, producer: str, watermark: datetime | None) -> None:
+def _take(found: Sequence[tuple[Path, datetime | None]], producer: str) -> None:
     """Into the ledger, and off the disk. One that the ledger can never take is put aside, so that others go on."""
+    brought = [Brought(path.stem, path.read_bytes(), watermark) for path, watermark in found]
     try:
-        usage.take_segment(segment_id=path.stem, producer=producer, data=path.read_bytes(), watermark=watermark)
+        usage.take_segments(producer=producer, segments=brought)
     except UNFIT as error:
-        logger.exception("%s cannot be taken into the ledger and is put aside: an operator must look at it", path)
-        aside = path.with_suffix(REJECTED)
-        producers.rejected(
-            segment_id=path.stem,
-            producer=producer,
-            host=os.uname().nodename,
-            path=str(aside),
-            reason=str(error).strip(),
-        )
-        path.rename(aside)
+        if len(found) == 1:
+            _put_aside(found[0][0], producer, error)
+            return
+        for one in found:  # to see which it is
+            _take([one], producer)
     else:
-        path.unlink()
+        for path, _ in found:
+            path.unlink()
+
+
+def _put_aside(path: Path, producer: str, error: Exception) -> None:
+    logger.error(
+        "%s cannot be taken into the ledger and is put aside: an operator must look at it", path, exc_info=error
+    )
+    aside = path.with_suffix(REJECTED)
+    producers.rejected(
+        segment_id=path.stem, producer=producer, host=os.uname().nodename, path=str(aside), reason=str(error).strip()
+    )
+    path.rename(aside)

@@ -62,7 +62,10 @@ def check(site: LiveSite, acknowledged: Iterable[str]) -> Ledger:
     assert len(set(wanted)) == len(wanted)
     missing = [one for one in wanted if one not in ids]
     assert not missing, f"{len(missing)} of {len(wanted)} acknowledged ids are missing: {missing[:5]}"
-    assert ledger.rollup == _sums(ledger.events)
+    sums = _sums(ledger.events)
+    for series in sums.keys() | ledger.rollup.keys():
+        found = (sums.get(series), ledger.rollup.get(series))
+        assert found[0] == found[1], f"{series}: {found[0]} in the segments, {found[1]} in the rollup"
     predicted = [event[6] for event in ledger.events if "requests" in event[6]]
     assert all((meters["requests"], meters["predictions"]) == (1, ROWS) for meters in predicted)
     return ledger

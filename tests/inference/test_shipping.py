@@ -46,11 +46,11 @@ def test_a_shipped_segment_leaves_the_disk_and_counts_once(acme: Account, tmp_pa
     own.append(event(acme, 1) + event(acme, 2))
     own.rotate()
     data = closed[0].path.read_bytes()
-    shipping.ship(closed[0], producer=own.producer)
+    shipping.ship(closed, producer=own.producer)
     assert not closed[0].path.exists()
     assert requests() == 2
     closed[0].path.write_bytes(data)  # as after a crash between the commit and the removal
-    shipping.ship(closed[0], producer=own.producer)
+    shipping.ship(closed, producer=own.producer)
     assert requests() == 2
 
 
@@ -204,8 +204,9 @@ def test_a_segment_is_taken_once_though_several_ship_it_at_once(acme: Account, t
             shutil.copy(original.path, segment.path)
 
     def ship(number: int) -> None:
-        for segment in copies[number]:
-            shipping.ship(segment, producer=own.producer)
+        mine = copies[number] if number % 2 else copies[number][::-1]
+        for first in range(0, len(mine), 3 + number):
+            shipping.ship(mine[first : first + 3 + number], producer=own.producer)
 
     in_threads(ship, 4)
     assert requests() == 20
