@@ -119,6 +119,15 @@ BATCH_LEASE_SECONDS = env.float("BATCH_LEASE_SECONDS", default=15.0)
 EVENT_STREAMS = env.int("EVENT_STREAMS", default=200)
 EVENT_STREAMS_PER_TENANT = env.int("EVENT_STREAMS_PER_TENANT", default=10)
 
+# Who issues invoices, as it is written on them; each keeps what was set here when it was issued.
+INVOICE_ISSUER = {
+    "name": env.str("OPERATOR_NAME", default="AI models as a service"),
+    "address": env.str("OPERATOR_ADDRESS", default="").replace("\\n", "\n"),
+    "vat_number": env.str("OPERATOR_VAT_NUMBER", default=""),
+    "tax_line": env.str("INVOICE_TAX_LINE", default=""),
+}
+INVOICE_FONT = env.str("INVOICE_FONT", default="")
+
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 

@@ -41,7 +41,7 @@ class TenantAdmin(VerbAdmin):
     def save_model(self, request: HttpRequest, obj: Tenant, form: Form, change: bool) -> None:
         if change:
             tenant = Tenant.objects.get(pk=obj.pk)
-            accounts.change_plan(tenant=tenant, plan=obj.plan, actor=actor(request))
+            accounts.change_plan(tenant=tenant, plan=obj.plan, actor=actor(request), now=timezone.now())
         else:
             now = timezone.now()
             become(obj, accounts.create_tenant(name=obj.name, plan=obj.plan, actor=actor(request), now=now))
