@@ -24,9 +24,10 @@ class Bill:
 
     def __post_init__(self) -> None:
         currency = self.invoice.currency
-        for row in (*self.lines, *self.notes):
-            row.amount = pricing.in_coins(row.amount, currency)
+        for line in self.lines:
+            line.amount = pricing.in_coins(line.amount, currency)
         for note in self.notes:
+            note.amount = pricing.in_coins(note.amount, currency)
             note.to_credit = pricing.in_coins(note.to_credit, currency)
         in_coins(self.invoice)
 

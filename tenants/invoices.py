@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -104,7 +103,7 @@ def give_credit_note(*, invoice: Invoice, amount: Any, reason: str, actor: str, 
         if row.state == InvoiceState.VOID:
             raise Conflict(f"{row.number} is void: there is nothing to credit.")
         before = CreditNote.objects.for_tenant(row.tenant_id).filter(invoice=row)
-        left = row.total - sum((note.amount for note in before), start=Decimal(0))
+        left = row.total - pricing.total([note.amount for note in before], row.currency)
         if money > left:
             raise Conflict(f"{left:f} {row.currency} of {row.number} are left to credit; got {money:f}.")
         off = min(money, row.due)

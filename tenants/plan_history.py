@@ -15,7 +15,8 @@ def add(*, tenant: Tenant, after: Plan, actor: str, now: datetime) -> PlanChange
     Bills count it from the next full hour: what was used in an hour is billed by the plan with which the hour began.
     """
     if after.currency != tenant.plan.currency:
-        return _start_over(tenant, after, now)
+        _refuse_unless_new(tenant, after, now)
+        return None  # so the new plan is the one that it has had all along
     last = PlanChange.objects.for_tenant(tenant).order_by("number").last()
     holds_from = pricing.next_hour(now)
     if last is not None and holds_from < last.holds_from:
@@ -77,11 +78,11 @@ def version_of(price: Price) -> PriceVersion:
     )
 
 
-def _start_over(tenant: Tenant, after: Plan, now: datetime) -> None:
+def _refuse_unless_new(tenant: Tenant, after: Plan, now: datetime) -> None:
     """A tenant keeps its currency, for bills are never mixed; only one that is new and unused may take another."""
     begun = tenant.created_at.astimezone(UTC)
     owned = (UsageHour, Invoice, CreditEntry, PlanChange)
-    counted = any(model.objects.for_tenant(tenant).exists() for model in owned)  # type: ignore[attr-defined]
+    counted = any(model.objects.for_tenant(tenant).exists() for model in owned)
     if counted or (begun.year, begun.month) != (now.astimezone(UTC).year, now.astimezone(UTC).month):
         raise Conflict(
             f"The plan {after.pk} is in {after.currency}, and {tenant.name} is billed in {tenant.plan.currency}: a "

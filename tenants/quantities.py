@@ -76,18 +76,18 @@ def rollup_sha256(rows: Iterable[Row]) -> str:
     """The sha256 of a month's rollup of one tenant, as `proven` has PostgreSQL work it out: the sha256 of each hour's
     rows as lines in the order of their bytes, and the sha256 of those in the order of the hours.
     """
-    lines = sorted((int(hour.timestamp()), "\t".join(_line(hour, *rest)).encode()) for hour, *rest in rows)
+    lines = sorted((int(row[0].timestamp()), _line(row)) for row in rows)
     hours = []
     for _, group in groupby(lines, key=lambda line: line[0]):
         hours.append(hashlib.sha256(b"\n".join(text for _, text in group)).hexdigest())
     return hashlib.sha256("\n".join(hours).encode()).hexdigest()
 
 
-def _line(hour: datetime, *rest: str | Decimal) -> list[str]:
-    quantity = Decimal(rest[-1])
+def _line(row: Row) -> bytes:
+    hour, *names, quantity = row
     text = f"{quantity:f}"
     shown = text.rstrip("0").rstrip(".") if "." in text else text
-    return [str(int(hour.timestamp())), *(str(part) for part in rest[:-1]), shown]
+    return "\t".join([str(int(hour.timestamp())), *map(str, names), shown]).encode()
 
 
 def _read(statement: str, terms: Mapping[str, Terms]) -> list[Any]:

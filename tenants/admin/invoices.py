@@ -55,8 +55,9 @@ class InvoiceAdmin(ReadOnlyAdmin):
     inlines = [LineInline]
     change_form_template = "admin/tenants/invoice/change.html"
     fields = [
-        "number", "tenant", "month", "state", "currency", "total", "credit_used", "credited", "paid", "due", "issued_at",
-        "paid_at", "payment", "voided_at", "void_reason", "issuer", "terms", "watermark", "rollup_sha256", "files",
+        "number", "tenant", "month", "state", "currency", "total", "credit_used", "credited", "paid", "due",
+        "issued_at", "paid_at", "payment", "voided_at", "void_reason", "issuer", "terms", "watermark",
+        "rollup_sha256", "files",
     ]  # fmt: skip
 
     @admin.display(description="files")

@@ -1,6 +1,5 @@
 """Invoices: the draft of each month that is not closed, and those that were issued, as JSON, CSV and PDF."""
 
-from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from typing import Any
@@ -91,12 +90,12 @@ class CreditSerializer(serializers.Serializer[Any]):
 
 class CreditEntrySerializer(serializers.ModelSerializer[CreditEntry]):
     amount = PlainDecimalField(help_text="below zero: used")
-    source = serializers.CharField(source="source_id", allow_null=True, help_text="the entry that gave what this takes")
+    of = serializers.CharField(source="source_id", allow_null=True, help_text="the entry that gave what this takes")
     invoice = serializers.CharField(source="invoice.number", allow_null=True, default=None)
 
     class Meta:
         model = CreditEntry
-        fields = ["id", "kind", "source", "amount", "currency", "at", "expires_at", "invoice", "reason"]
+        fields = ["id", "kind", "of", "amount", "currency", "at", "expires_at", "invoice", "reason"]
         read_only_fields = fields
 
 
@@ -121,7 +120,7 @@ class InvoicesView(TenantView):
             if query.get("state") in (None, row.state if row else InvoiceState.DRAFT)
         ]
 
-        def fetch(beyond: Place | None, backwards: bool, count: int) -> Sequence[tuple[date, Invoice | None]]:
+        def fetch(beyond: Place | None, backwards: bool, count: int) -> list[tuple[date, Invoice | None]]:
             ordered = listed[::-1] if backwards else listed
             if beyond is None:
                 return ordered[:count]

@@ -17,11 +17,10 @@ def rounded(exact: Fraction, currency: str) -> Decimal:
 
 def total(amounts: Iterable[Decimal], currency: str) -> Decimal:
     """The sum of amounts, with the currency's decimals even where there are none."""
-    zero = Decimal(0).scaleb(-DECIMALS.get(currency, DEFAULT_DECIMALS))
-    result = zero
+    result = Decimal(0)
     for amount in amounts:
         result = EXACT.add(result, amount)
-    return result
+    return in_coins(result, currency)
 
 
 def in_coins(amount: Decimal, currency: str) -> Decimal:

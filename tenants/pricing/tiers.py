@@ -46,20 +46,21 @@ def written_tiers(tiers: Sequence[Tier]) -> list[dict[str, str | None]]:
     ]
 
 
-def number_in(value: Any, *, most: Decimal, what: str, above_zero: bool = False) -> Decimal:
+def number_in(value: Any, *, most: Decimal, what: str, above_zero: bool = False, field: str = "") -> Decimal:
     """A finite number from 0, or above it, to a limit, of at most 12 decimals: what a price may be made of."""
+    field = field or what
     try:
         if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
             raise InvalidOperation
         number = Decimal(str(value))
     except InvalidOperation as error:
-        raise _invalid(f"{what}: expected a decimal number, got {value!r:.60}.") from error
+        raise _invalid(f"{what}: expected a decimal number, got {value!r:.60}.", field) from error
     floor = "above 0" if above_zero else "from 0"
     if not number.is_finite() or number < 0 or (above_zero and not number) or number > most:
-        raise _invalid(f"{what}: expected a number {floor} to {most:,f}, got {value!r:.60}.")
+        raise _invalid(f"{what}: expected a number {floor} to {most:,f}, got {value!r:.60}.", field)
     exponent = int(number.as_tuple().exponent)
     if exponent < -100 or (exponent < -12 and (Fraction(number) * 10**12).denominator != 1):
-        raise _invalid(f"{what}: expected at most 12 decimals, got {value!r:.60}.")
+        raise _invalid(f"{what}: expected at most 12 decimals, got {value!r:.60}.", field)
     return number
 
 
@@ -70,18 +71,18 @@ def _read(tier: Any, number: int, before: Tier) -> Tier:
     if floor is None:
         raise _invalid(f"tier {number}: nothing can follow tier {number - 1}, which has no end; they would overlap.")
     if tier.get("from") is not None:
-        begins = number_in(tier["from"], most=MOST_UNITS, what=f"tier {number}, `from`")
+        begins = number_in(tier["from"], most=MOST_UNITS, what=f"tier {number}, `from`", field="tiers")
         if begins != floor:
             wrong = "overlaps the one before" if begins < floor else "leaves a gap"
             raise _invalid(f"tier {number} begins at {begins:f} and {wrong}: expected {floor:f}.")
-    amount = number_in(tier["amount"], most=MOST_MONEY, what=f"tier {number}, `amount`")
+    amount = number_in(tier["amount"], most=MOST_MONEY, what=f"tier {number}, `amount`", field="tiers")
     if tier["up_to"] is None:
         return Tier(None, amount)
-    up_to = number_in(tier["up_to"], most=MOST_UNITS, what=f"tier {number}, `up_to`")
+    up_to = number_in(tier["up_to"], most=MOST_UNITS, what=f"tier {number}, `up_to`", field="tiers")
     if up_to <= floor:
         raise _invalid(f"tier {number} ends at {up_to:f}, so it would overlap what ends at {floor:f}: expected more.")
     return Tier(up_to, amount)
 
 
-def _invalid(message: str) -> Invalid:
-    return Invalid(message, errors=(FieldError("tiers", message),))
+def _invalid(message: str, field: str = "tiers") -> Invalid:
+    return Invalid(message, errors=(FieldError(field, message),))
