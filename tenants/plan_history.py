@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
-from tenants import pricing
+from tenants import pricing, scoping
 from tenants.errors import Conflict
 from tenants.models import ClosedMonth, CreditEntry, Invoice, Plan, PlanChange, Price, Tenant, UsageHour
 from tenants.pricing import PlanSpan, PriceVersion, Terms
@@ -55,10 +55,10 @@ def terms(*, tenants: Sequence[Tenant], month: date) -> dict[str, Terms]:
 
 
 def had(plan: Plan) -> bool:
-    """Whether any tenant has this plan, or had it once. Needs the operator's scope."""
-    if Tenant.objects.filter(plan=plan).exists():
-        return True
-    return PlanChange.across_tenants.filter(before=plan).exists()  # what it moved to, it has or has left
+    """Whether any tenant has this plan, or had it once; looked up among all of them, whoever asks."""
+    with scoping.operator():
+        has = Tenant.objects.filter(plan=plan).exists()
+        return has or PlanChange.across_tenants.filter(before=plan).exists()  # what it moved to, it has or has left
 
 
 def version_of(price: Price) -> PriceVersion:
