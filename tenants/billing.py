@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from tenants import adjustments, credit, invoice_lines, plan_history, pricing, quantities
 from tenants.errors import NotFound
-from tenants.models import ClosedMonth, CreditNote, Invoice, InvoiceLine, InvoiceState, Plan, Tenant
+from tenants.models import ClosedMonth, CreditNote, Invoice, InvoiceLine, InvoiceState, Plan, Price, Tenant
+from tenants.pricing import PriceVersion
 from tenants.pricing.rating import Quantities
 
 
@@ -37,6 +38,10 @@ class Bill:
         return self.invoice.number or f"{self.invoice.month:%Y-%m}"
 
     @property
+    def total(self) -> Decimal:
+        return self.invoice.total
+
+    @property
     def period_start(self) -> datetime:
         return pricing.month_start(self.invoice.month)
 
@@ -50,6 +55,11 @@ def rated(*, tenant: Tenant, month: date) -> list[InvoiceLine]:
     terms = plan_history.terms(tenants=[tenant], month=month.replace(day=1))
     used = quantities.of(terms)
     return invoice_lines.lines(terms=terms[tenant.pk], quantities=used.get(tenant.pk, {}))
+
+
+def prices_of(tenant: Tenant) -> list[PriceVersion]:
+    """All versions of the prices of the plan that a tenant has now, those that begin later among them."""
+    return [plan_history.version_of(row) for row in Price.objects.filter(plan=tenant.plan_id)]
 
 
 def cost_so_far(*, tenant: Tenant, now: datetime) -> Decimal:

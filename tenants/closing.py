@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.conf import settings
-from django.db import connection
 
 from tenants import (
     adjustments,
@@ -59,7 +58,7 @@ def close(*, month: date, actor: str, now: datetime, tenant: Tenant | None = Non
         raise Conflict(f"{first:%Y-%m} ends at {end:%Y-%m-%d %H:%M} UTC; by the database's clock it is "
                        f"{now:%Y-%m-%d %H:%M}, and a month is closed after its end.")  # fmt: skip
     _refuse_while_usage_is_under_way(end)
-    watermark = watermarks.complete_until(now=now)
+    watermark = watermarks.complete_until()
     done = Closed()
     for ids in _not_closed(first, end, tenant):
         with scoping.operator():
@@ -67,20 +66,11 @@ def close(*, month: date, actor: str, now: datetime, tenant: Tenant | None = Non
     return done
 
 
-def database_now() -> datetime:
-    """The time by the database's clock, which closing goes by."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
-
-
 def _refuse_while_usage_is_under_way(end: datetime) -> None:
-    waiting = watermarks.blocking(end=end)
+    waiting = watermarks.blocking(end)
     if waiting:
         named = ", ".join(
-            f"{each.pk} (complete until {each.watermark:%Y-%m-%d %H:%M:%S})" if each.watermark else each.pk
-            for each in waiting[:5]
+            f"{each.producer} (complete until {each.complete_until:%Y-%m-%d %H:%M:%S})" for each in waiting[:5]
         )
         more = f" and {len(waiting) - 5} more" if len(waiting) > 5 else ""
         raise Conflict(f"Usage of before {end:%Y-%m-%d %H:%M} may still be under way from {named}{more}: "

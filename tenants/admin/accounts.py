@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tenants import accounts, billing, closing, invoices, pricing, usage_reports
+from tenants import accounts, billing, closing, invoices, pricing, usage_reports, watermarks
 from tenants.admin.base import Form, VerbAdmin, actor, become
 from tenants.errors import NotFound, Refusal
 from tenants.models import Membership, Tenant
@@ -97,7 +97,7 @@ class TenantAdmin(VerbAdmin):
         if not self.has_change_permission(request, tenant):
             raise PermissionDenied
         try:
-            closing.close(month=month, tenant=tenant, actor=actor(request), now=closing.database_now())
+            closing.close(month=month, tenant=tenant, actor=actor(request), now=watermarks.database_now())
         except Refusal as refusal:
             self.message_user(request, refusal.detail, messages.ERROR)
         else:

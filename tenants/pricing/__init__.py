@@ -5,7 +5,7 @@ from tenants.pricing.months import hours_between, midnight, month_after, month_e
 from tenants.pricing.rating import Line, rate
 from tenants.pricing.terms import PlanSpan, Terms, frozen, thawed
 from tenants.pricing.tiers import Tier, read_tiers
-from tenants.pricing.versions import PriceVersion, cost
+from tenants.pricing.versions import PriceVersion, at_most, cost
 
 __all__ = [
     "DECIMALS",
@@ -15,6 +15,7 @@ __all__ = [
     "PriceVersion",
     "Terms",
     "Tier",
+    "at_most",
     "cost",
     "frozen",
     "hours_between",

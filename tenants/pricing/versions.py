@@ -43,6 +43,18 @@ def cost(price: PriceVersion, *, quantity: Decimal, share: Fraction) -> Fraction
     return max(_of_units(price, units, share), Fraction(price.minimum) * share)
 
 
+def at_most(price: PriceVersion, *, quantity: Decimal) -> Fraction:
+    """What a quantity adds to a bill at most, whatever else is used: no allowance is counted on, and each unit is as
+    dear as in the dearest tier. By volume it may move what else was used into another tier; that is not in it.
+    """
+    if price.model == FLAT:
+        return Fraction(0)
+    if price.model == PACKAGE:
+        return math.ceil(Fraction(quantity) / Fraction(price.per)) * Fraction(price.amount)
+    amount = max((tier.amount for tier in price.tiers), default=price.amount)
+    return Fraction(quantity) * Fraction(amount) / Fraction(price.per)
+
+
 def _of_units(price: PriceVersion, units: Fraction, share: Fraction) -> Fraction:
     if price.model == PACKAGE:
         return math.ceil(units / Fraction(price.per)) * Fraction(price.amount)

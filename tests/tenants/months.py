@@ -6,16 +6,16 @@ from itertools import count
 
 from tenants import closing, pricing, scoping, usage
 from tenants.closing import Closed
-from tenants.models import Invoice, Tenant, UsageSegment
+from tenants.models import Invoice, Tenant
 from tenants.usage import UsageEvent
 from tests.conftest import Account
 
-OCTOBER, NOVEMBER, DECEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11, 12))
+AUGUST, SEPTEMBER, OCTOBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (8, 9, 10))
 ACTOR = "operator:test"
 _numbers = count()
 
 
-def opened(account: Account, at: datetime = OCTOBER) -> Tenant:
+def opened(account: Account, at: datetime = AUGUST) -> Tenant:
     """The account's tenant, as if it had been opened then."""
     with scoping.operator():
         Tenant.objects.filter(pk=account.tenant.pk).update(created_at=at)
@@ -23,14 +23,12 @@ def opened(account: Account, at: datetime = OCTOBER) -> Tenant:
 
 
 def used(tenant: Tenant, at: datetime, *, key: str = "key_1", **meters: int | Decimal) -> None:
-    """An event in the ledger, which arrives after all these months."""
+    """An event in the ledger, which arrives now: after all these months."""
     event = UsageEvent(
         id="req_1", at_ms=int(at.timestamp() * 1000), tenant=tenant.pk, key=key, deployment="cats", version="cats@1",
         meters=meters,
     )  # fmt: skip
-    segment = f"test/{next(_numbers)}"
-    usage.record(events=[event], producer="storage", segment_id=segment)
-    UsageSegment.objects.filter(pk=segment).update(arrived_at=datetime(2027, 1, 15, tzinfo=UTC))
+    usage.record(events=[event], producer="storage", segment_id=f"test/{next(_numbers)}")
 
 
 def close(month: datetime, tenant: Tenant | None = None, now: datetime | None = None) -> Closed:

@@ -37,7 +37,7 @@ from tenants.models import (
     UsageSegment,
 )  # fmt: skip
 from tests.conftest import Account
-from tests.tenants.months import ACTOR, OCTOBER, close, invoice, opened, used
+from tests.tenants.months import ACTOR, AUGUST, close, invoice, opened, used
 from tests.tenants.test_usage import an_event
 
 TABLES: list[type[Any]] = [
@@ -71,11 +71,11 @@ def busy(acme: Account, globex: Account) -> Account:
 
 
 def an_invoice(account: Account) -> Invoice:
-    """Of October, 5.00, with a credit note of 1.00; the tenant has been on another plan for a moment since."""
+    """Of August, 5.00, with a credit note of 1.00; the tenant has been on another plan for a moment since."""
     tenant = opened(account)
-    used(tenant, OCTOBER, predictions=10_000)
-    close(OCTOBER, tenant=tenant)
-    row = invoice(tenant, OCTOBER)
+    used(tenant, AUGUST, predictions=10_000)
+    close(AUGUST, tenant=tenant)
+    row = invoice(tenant, AUGUST)
     now = timezone.now()
     with scoping.operator():
         credit.grant(tenant=tenant, amount=5, currency="EUR", expires_at=None, reason="trial", actor=ACTOR, now=now)
@@ -215,50 +215,50 @@ def act(operator: Client, row: Invoice, **said: str) -> str:
 
 
 def test_an_invoice_is_paid_credited_and_refused_on_its_page(operator: Client, busy: Account) -> None:
-    row = invoice(busy.tenant, OCTOBER)
+    row = invoice(busy.tenant, AUGUST)
     shown = operator.get(url(Invoice, "change", row.pk)).content.decode()
     assert "Predictions" in shown
     assert "has a credit note" in act(operator, row, verb="void", reason="wrong")
     assert "CRN-2026-000002: 0.50 EUR" in act(operator, row, verb="credit", amount="0.50", reason="more")
     assert "Expected an amount above 0" in act(operator, row, verb="credit", amount="NaN", reason="more")
     assert "is paid" in act(operator, row, verb="pay", payment="transfer")
-    assert (invoice(busy.tenant, OCTOBER).state, invoice(busy.tenant, OCTOBER).paid) == ("paid", Decimal("3.5"))
+    assert (invoice(busy.tenant, AUGUST).state, invoice(busy.tenant, AUGUST).paid) == ("paid", Decimal("3.5"))
     assert operator.post(reverse("admin:tenants_invoice_act", args=[row.pk]), {"verb": "frame"}).status_code == 404
     assert operator.get(reverse("admin:tenants_invoice_act", args=[row.pk])).status_code == 403
 
 
 def test_an_invoice_is_voided_on_its_page(operator: Client, acme: Account) -> None:
     tenant = opened(acme)
-    used(tenant, OCTOBER, predictions=10_000)
-    close(OCTOBER)
-    assert "is void" in act(operator, invoice(tenant, OCTOBER), verb="void", reason="wrong")
-    assert invoice(tenant, OCTOBER).state == "void"
+    used(tenant, AUGUST, predictions=10_000)
+    close(AUGUST)
+    assert "is void" in act(operator, invoice(tenant, AUGUST), verb="void", reason="wrong")
+    assert invoice(tenant, AUGUST).state == "void"
 
 
 def test_invoices_are_paid_by_an_action_and_printed(operator: Client, busy: Account) -> None:
-    row = invoice(busy.tenant, OCTOBER)
+    row = invoice(busy.tenant, AUGUST)
     for kind, begins in (("pdf", b"%PDF-"), ("csv", b"invoice,")):
         assert operator.get(reverse("admin:tenants_invoice_file", args=[row.pk, kind])).content.startswith(begins)
     assert operator.get(reverse("admin:tenants_invoice_file", args=[row.pk, "exe"])).status_code == 404
     operator.post(url(Invoice, "changelist"), {"action": "pay", "_selected_action": [row.pk]})
-    assert invoice(busy.tenant, OCTOBER).state == "paid"
+    assert invoice(busy.tenant, AUGUST).state == "paid"
 
 
 def test_who_may_only_look_pays_nothing(busy: Account) -> None:
     clerk = User.objects.create_user("clerk@site.example", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="view_invoice"))
-    client, row = Client(), invoice(busy.tenant, OCTOBER)
+    client, row = Client(), invoice(busy.tenant, AUGUST)
     client.force_login(clerk)
     assert client.get(url(Invoice, "change", row.pk)).status_code == 200
     assert client.post(reverse("admin:tenants_invoice_act", args=[row.pk]), {"verb": "pay"}).status_code == 403
     client.post(url(Invoice, "changelist"), {"action": "pay", "_selected_action": [row.pk]})
-    assert invoice(busy.tenant, OCTOBER).state == "issued"
+    assert invoice(busy.tenant, AUGUST).state == "issued"
 
 
 def test_a_month_is_closed_on_its_page_once_it_has_ended(operator: Client, acme: Account) -> None:
     tenant = opened(acme)
-    used(tenant, OCTOBER, predictions=10_000)
-    page = reverse("admin:tenants_tenant_month", args=[tenant.pk, "2026-10"])
+    used(tenant, AUGUST, predictions=10_000)
+    page = reverse("admin:tenants_tenant_month", args=[tenant.pk, "2026-08"])
     assert "Close this month" in operator.get(page).content.decode()
     assert "is closed" in operator.post(page, follow=True).content.decode()
     shown = operator.get(page).content.decode()

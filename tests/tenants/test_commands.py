@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from tenants import scoping
 from tenants.models import ApiKey, Membership, Tenant
 from tests.conftest import Account
-from tests.tenants.months import OCTOBER, invoice, opened, used
+from tests.tenants.months import AUGUST, invoice, opened, used
 
 pytestmark = pytest.mark.django_db
 
@@ -91,12 +91,12 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing(command: str, says: str)
 
 def test_a_month_is_closed_by_a_command_and_credit_is_given_by_one(acme: Account) -> None:
     tenant = opened(acme)
-    used(tenant, OCTOBER, predictions=10_000)
+    used(tenant, AUGUST, predictions=10_000)
     assert "acme was given 2.00 EUR and has 2.00 EUR" in run("grant_credit", "acme", "2", "--expires", "2099-12-31")
-    done = run("close_billing_period", "--month", "2026-10", "--tenant", "acme")
-    assert re.fullmatch(r"2026-10: 1 invoices issued, (INV-\d{4}-000001) to \1; nothing to bill to 0 tenants\.\n", done)
-    assert invoice(tenant, OCTOBER).due == 3
-    assert "0 invoices issued; nothing to bill to 0" in run("close_billing_period", "--month", "2026-10")
+    done = run("close_billing_period", "--month", "2026-08", "--tenant", "acme")
+    assert re.fullmatch(r"2026-08: 1 invoices issued, (INV-\d{4}-000001) to \1; nothing to bill to 0 tenants\.\n", done)
+    assert invoice(tenant, AUGUST).due == 3
+    assert "0 invoices issued; nothing to bill to 0" in run("close_billing_period", "--month", "2026-08")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_month_is_closed_by_a_command_and_credit_is_given_by_one(acme: Account
     [
         (["close_billing_period", "--month", "october"], "expected one as in 2026-10"),
         (["close_billing_period", "--month", "2999-01"], "closed after its end"),
-        (["close_billing_period", "--month", "2026-10", "--tenant", "nobody"], "no tenant"),
+        (["close_billing_period", "--month", "2026-08", "--tenant", "nobody"], "no tenant"),
         (["grant_credit", "acme", "NaN"], "above 0"),
         (["grant_credit", "acme", "5", "--currency", "USD"], "Expected EUR"),
         (["grant_credit", "acme", "5", "--expires", "soon"], "2026-12-31"),

@@ -10,8 +10,8 @@ from django.db.models import Sum
 from tenants import accounts, plan_history, prices, scoping
 from tenants.models import InvoiceLine, Plan, PlanChange, Price, UsageHour
 from tests.conftest import Account
-from tests.crash import oracle
-from tests.tenants.months import ACTOR, DECEMBER, NOVEMBER, OCTOBER, close, invoice, opened, used
+from tests.crash import naive_rating
+from tests.tenants.months import ACTOR, AUGUST, OCTOBER, SEPTEMBER, close, invoice, opened, used
 
 PLANS = {
     "p0": [{"model": "flat", "amount": "99.99"}, {"meter": "predictions", "amount": "0.013", "included": "50000"}],
@@ -34,9 +34,9 @@ def some_plans() -> list[dict[str, Any]]:
     for code, written in PLANS.items():
         plan = Plan.objects.create(code=code, name=code)
         for values in written:
-            for day, times in ((date(2026, 1, 1), 1), (date(2026, 10, 17), 2)):
+            for day, times in ((date(2026, 1, 1), 1), (date(2026, 8, 17), 2)):
                 changed = values | {"amount": str(Decimal(str(values["amount"])) * times)}
-                row = prices.add(plan=plan, currency="EUR", valid_from=day, now=OCTOBER, unit="unit", **changed)
+                row = prices.add(plan=plan, currency="EUR", valid_from=day, now=AUGUST, unit="unit", **changed)
                 found.append(as_the_oracle_takes_it(row))
     return found
 
@@ -52,28 +52,28 @@ def as_the_oracle_takes_it(row: Price) -> dict[str, Any]:
 
 def test_a_thousand_changes_of_plan_are_billed_as_the_naive_rating_says(acme: Account) -> None:
     rng = random.Random(4)
-    tenant, priced = opened(acme, OCTOBER + timedelta(days=2, minutes=30)), some_plans()
+    tenant, priced = opened(acme, AUGUST + timedelta(days=2, minutes=30)), some_plans()
     with scoping.operator():
-        accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code="p0"), actor=ACTOR, now=OCTOBER)
-    changes = [(OCTOBER, "p0")]
+        accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code="p0"), actor=ACTOR, now=AUGUST)
+    changes = [(AUGUST, "p0")]
     seconds = sorted(rng.uniform(0, 31 * 86400) for _ in range(1000))
     with scoping.operator():
         for second in seconds:
-            moment, code = OCTOBER + timedelta(seconds=second), rng.choice([p for p in PLANS if p != changes[-1][1]])
+            moment, code = AUGUST + timedelta(seconds=second), rng.choice([p for p in PLANS if p != changes[-1][1]])
             accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code=code), actor=ACTOR, now=moment)
             changes.append((moment, code))
     for _ in range(150):
-        at = OCTOBER + timedelta(seconds=rng.uniform(0, 31 * 86400))
+        at = AUGUST + timedelta(seconds=rng.uniform(0, 31 * 86400))
         used(tenant, at, predictions=rng.randrange(5000), training_seconds=Decimal(rng.randrange(10**6)) / 100)
-    close(OCTOBER)
+    close(AUGUST)
     with scoping.operator():
-        lines = InvoiceLine.across_tenants.filter(invoice=invoice(tenant, OCTOBER))
+        lines = InvoiceLine.across_tenants.filter(invoice=invoice(tenant, AUGUST))
         billed = {(line.plan_id, line.meter, str(line.price and line.price.valid_from)): line.amount for line in lines}
         assert PlanChange.objects.for_tenant(tenant).count() == 1001
         hourly = UsageHour.objects.for_tenant(tenant).values_list("meter", "hour").annotate(total=Sum("quantity"))
         quantities = {(meter, hour): total for meter, hour, total in hourly}
-    expected = oracle.rate_naively(
-        month=OCTOBER.date(), used=quantities, changes=changes, first_plan="standard", prices=priced,
+    expected = naive_rating.rate_naively(
+        month=AUGUST.date(), used=quantities, changes=changes, first_plan="standard", prices=priced,
         opened=tenant.created_at,
     )  # fmt: skip
     assert billed == {(plan, meter, str(day)): amount for (plan, meter, day), amount in expected.items()}
@@ -83,7 +83,7 @@ def test_a_thousand_changes_of_plan_are_billed_as_the_naive_rating_says(acme: Ac
 def test_the_terms_of_a_month_are_those_of_then(acme: Account) -> None:
     tenant = opened(acme)
     some_plans()
-    at: list[tuple[datetime, str]] = [(OCTOBER + timedelta(days=9, minutes=1), "p0"), (NOVEMBER, "p1")]
+    at: list[tuple[datetime, str]] = [(AUGUST + timedelta(days=9, minutes=1), "p0"), (SEPTEMBER, "p1")]
     with scoping.operator():
         for moment, code in at:
             accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code=code), actor=ACTOR, now=moment)
@@ -92,12 +92,12 @@ def test_the_terms_of_a_month_are_those_of_then(acme: Account) -> None:
                 (span.plan, span.start, span.end)
                 for span in plan_history.terms(tenants=[tenant], month=month.date())[tenant.pk].plans
             ]
-            for month in (OCTOBER, NOVEMBER, DECEMBER)
+            for month in (AUGUST, SEPTEMBER, OCTOBER)
         }
-    changed = OCTOBER + timedelta(days=9, hours=1)
-    assert found[OCTOBER] == [("standard", OCTOBER, changed), ("p0", changed, NOVEMBER)]
-    assert found[NOVEMBER] == [("p1", NOVEMBER, DECEMBER)]
-    assert [plan for plan, *_ in found[DECEMBER]] == ["p1"]
+    changed = AUGUST + timedelta(days=9, hours=1)
+    assert found[AUGUST] == [("standard", AUGUST, changed), ("p0", changed, SEPTEMBER)]
+    assert found[SEPTEMBER] == [("p1", SEPTEMBER, OCTOBER)]
+    assert [plan for plan, *_ in found[OCTOBER]] == ["p1"]
 
 
 def test_a_plan_that_somebody_had_keeps_its_prices(acme: Account) -> None:
@@ -107,5 +107,5 @@ def test_a_plan_that_somebody_had_keeps_its_prices(acme: Account) -> None:
     with scoping.operator():
         assert not plan_history.had(plan)
         for code in ("p0", "p1"):
-            accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code=code), actor=ACTOR, now=OCTOBER)
+            accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code=code), actor=ACTOR, now=AUGUST)
         assert plan_history.had(plan)

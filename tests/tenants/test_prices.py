@@ -9,10 +9,10 @@ from tenants import prices
 from tenants.errors import Conflict, Invalid
 from tenants.models import Plan, Price
 from tests.conftest import Account
-from tests.tenants.months import OCTOBER
+from tests.tenants.months import AUGUST
 
 TIERS = [{"up_to": "5", "amount": "2"}, {"up_to": None, "amount": "1"}]
-LATER = date(2026, 10, 2)
+LATER = date(2026, 8, 2)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def standard(acme: Account) -> Plan:
 
 def add(plan: Plan, valid_from: date = LATER, currency: str = "EUR", **values: Any) -> Price:
     known = {"meter": "requests", "amount": "1", "unit": "request"}
-    return prices.add(plan=plan, currency=currency, valid_from=valid_from, now=OCTOBER, **(known | values))
+    return prices.add(plan=plan, currency=currency, valid_from=valid_from, now=AUGUST, **(known | values))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_price_that_is_none_is_refused_with_words(values: dict[str, Any], fiel
 
 def test_a_price_is_added_from_a_later_day_once(standard: Plan) -> None:
     assert add(standard, model="graduated", tiers=TIERS).tiers == TIERS
-    with pytest.raises(Conflict, match="has a price of requests from 2026-10-02 already"):
+    with pytest.raises(Conflict, match="has a price of requests from 2026-08-02 already"):
         add(standard)
     with pytest.raises(Conflict, match="expected a day after today"):
-        add(standard, valid_from=OCTOBER.date())
+        add(standard, valid_from=AUGUST.date())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tenants import pricing
 from tenants.errors import Invalid
 from tenants.pricing import Line, PlanSpan, PriceVersion, Terms, Tier
-from tests.crash import oracle
+from tests.crash import naive_rating
 
 MONTH = date(2026, 11, 1)
 START, END = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
@@ -189,7 +189,7 @@ def test_a_thousand_random_plan_changes_agree_with_the_naive_rating(
 ) -> None:
     changes = sorted(changes, key=lambda change: change[0])
     flat = [price for plan in prices for price in plan]
-    expected = oracle.rate_naively(
+    expected = naive_rating.rate_naively(
         month=MONTH, used=used, changes=changes, first_plan="basic", prices=flat, opened=opened,
         decimals=pricing.DECIMALS.get(currency, 2),
     )  # fmt: skip
@@ -237,6 +237,20 @@ def test_a_share_of_an_allowance_is_exact() -> None:
     """A third of 1,000 is no decimal number; the cost of what lies above it is, once it is rounded."""
     price = a_price("0.03", included=Decimal(1000))
     assert pricing.cost(price, quantity=Decimal(334), share=Fraction(1, 3)) == Fraction(2, 3) * Fraction(3, 100)
+
+
+@settings(max_examples=300, deadline=None)
+@given(plan=a_plan("basic"), before=units, quantity=units)
+def test_a_quantity_adds_no_more_than_was_said(plan: list[dict[str, Any]], before: Decimal, quantity: Decimal) -> None:
+    for price in versions([price for price in plan if price["model"] != "volume"]):
+        more = pricing.cost(price, quantity=before + quantity, share=Fraction(1, 2))
+        assert more - pricing.cost(price, quantity=before, share=Fraction(1, 2)) <= pricing.at_most(
+            price, quantity=quantity
+        )
+
+
+def test_by_volume_a_quantity_is_as_dear_as_the_dearest_tier() -> None:
+    assert pricing.at_most(VOLUME, quantity=Decimal(10)) == 5
 
 
 # Tiers

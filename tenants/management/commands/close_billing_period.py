@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import accounts, closing, pricing, scoping
+from tenants import accounts, closing, pricing, scoping, watermarks
 from tenants.errors import Refusal
 
 ACTOR = "operator:command"
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         try:
             with scoping.operator():
                 only = accounts.get_tenant(name=tenant) if tenant else None
-            done = closing.close(month=first, tenant=only, actor=ACTOR, now=closing.database_now())
+            done = closing.close(month=first, tenant=only, actor=ACTOR, now=watermarks.database_now())
         except Refusal as refusal:
             raise CommandError(refusal.detail) from refusal
         numbers = f", {done.first} to {done.last}" if done.invoices else ""
