@@ -154,6 +154,11 @@ class AnythingIsTaken(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+def _a_file(media_type: str, kind: OpenApiTypes) -> dict[Any, Any]:
+    refusals = {key: value for key, value in openapi.answers(200, None, 404).items() if key != 200}
+    return refusals | {(200, media_type): kind}
+
+
 class InvoicePdfView(TenantView):
     """One invoice to print."""
 
@@ -163,7 +168,7 @@ class InvoicePdfView(TenantView):
     @extend_schema(
         operation_id="get_invoice_pdf",
         tags=["Billing"],
-        responses=openapi.answers(200, None, 404) | {200: None, (200, PDF): OpenApiTypes.BINARY},
+        responses=_a_file(PDF, OpenApiTypes.BINARY),
     )
     def get(self, request: Request, invoice_id: str) -> HttpResponse:
         """The invoice as a PDF file; that of a draft says that it is one."""
@@ -180,7 +185,7 @@ class InvoiceCsvView(TenantView):
     @extend_schema(
         operation_id="get_invoice_csv",
         tags=["Billing"],
-        responses=openapi.answers(200, None, 404) | {200: None, (200, CSV): OpenApiTypes.STR},
+        responses=_a_file(CSV, OpenApiTypes.STR),
     )
     def get(self, request: Request, invoice_id: str) -> HttpResponse:
         """The invoice's lines as CSV, one row a line."""

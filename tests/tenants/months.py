@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
+from typing import Any
 
 from tenants import closing, pricing, scoping, usage
 from tenants.closing import Closed
@@ -38,6 +39,7 @@ def close(month: datetime, tenant: Tenant | None = None, now: datetime | None = 
     )  # fmt: skip
 
 
-def invoice(tenant: Tenant, month: datetime) -> Invoice:
+def invoice(tenant: Tenant, month: datetime) -> Any:
+    """The row: a tenant has one invoice for a month."""
     with scoping.operator():
         return Invoice.across_tenants.select_related("tenant__plan").get(tenant=tenant, month=month.date())

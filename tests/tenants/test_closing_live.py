@@ -126,7 +126,7 @@ def closed_so_far(site: LiveSite) -> int:
     connection = psycopg2.connect(server.get_uri(database=site.database))
     with contextlib.closing(connection), connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM tenants_closedmonth")
-        return int(cursor.fetchone()[0])
+        return int(cursor.fetchall()[0][0])
 
 
 def without_gaps(numbers: list[str]) -> bool:

@@ -62,7 +62,7 @@ def amounts(row: Invoice) -> list[tuple[str, str, str]]:
     return [(line.kind, f"{line.month:%Y-%m}", f"{line.amount:.2f}") for line in lines_of(row)]
 
 
-def left(tenant: Tenant, now: datetime = OCTOBER) -> Decimal:
+def left(tenant: Tenant, now: datetime = OCTOBER) -> Any:
     with scoping.operator():
         return credit.balance(tenant=tenant, now=now)
 
@@ -244,7 +244,7 @@ def test_the_draft_of_the_oldest_open_month_shows_what_comes_late(acmes: Tenant)
     with scoping.operator():
         september = billing.draft_invoice(tenant=acmes, month=SEPTEMBER.date(), now=OCTOBER)
         october = billing.draft_invoice(tenant=acmes, month=OCTOBER.date(), now=OCTOBER)
-    assert (september.invoice.total, october.invoice.total) == (1, 0)
+    assert (str(september.total), str(october.total)) == ("1.00", "0.00")
 
 
 def test_a_minimum_that_was_billed_is_set_against_what_comes_late(acmes: Tenant) -> None:
@@ -284,7 +284,7 @@ def test_an_invoice_is_paid_once(acmes: Tenant) -> None:
     close(AUGUST)
     for _ in range(2):
         with scoping.operator():
-            row = invoices.pay(invoice=invoice(acmes, AUGUST), payment="transfer 7", actor=ACTOR, now=SEPTEMBER)
+            row: Any = invoices.pay(invoice=invoice(acmes, AUGUST), payment="transfer 7", actor=ACTOR, now=SEPTEMBER)
     assert (row.state, row.paid, row.due, row.payment) == ("paid", 5, 0, "transfer 7")
     with scoping.operator():
         assert AuditEvent.objects.for_tenant(acmes).filter(verb="invoice.pay").count() == 1
@@ -297,7 +297,7 @@ def test_what_a_void_invoice_billed_is_on_the_next_one(acmes: Tenant) -> None:
     used(acmes, AUGUST + DAY, predictions=2_000)
     for _ in range(2):
         with scoping.operator():
-            row = invoices.void(invoice=invoice(acmes, AUGUST), reason="wrong", actor=ACTOR, now=SEPTEMBER)
+            row: Any = invoices.void(invoice=invoice(acmes, AUGUST), reason="wrong", actor=ACTOR, now=SEPTEMBER)
     assert (row.state, row.due, row.void_reason) == ("void", 0, "wrong")
     with scoping.operator(), pytest.raises(Conflict, match="void"):
         invoices.pay(invoice=row, payment="", actor=ACTOR, now=SEPTEMBER)
@@ -327,9 +327,9 @@ def test_a_credit_note_takes_off_what_is_due_and_the_rest_is_credit(acmes: Tenan
     close(AUGUST)
     row = invoice(acmes, AUGUST)
     with scoping.operator():
-        first = invoices.give_credit_note(invoice=row, amount="0.50", reason="sorry", actor=ACTOR, now=SEPTEMBER)
+        first: Any = invoices.give_credit_note(invoice=row, amount="0.50", reason="sorry", actor=ACTOR, now=SEPTEMBER)
         assert (first.number, first.to_credit, invoice(acmes, AUGUST).due) == ("CRN-2026-000001", 0, Decimal("1.5"))
-        second = invoices.give_credit_note(invoice=row, amount=4, reason="very", actor=ACTOR, now=SEPTEMBER)
+        second: Any = invoices.give_credit_note(invoice=row, amount=4, reason="very", actor=ACTOR, now=SEPTEMBER)
         assert (second.number, second.to_credit) == ("CRN-2026-000002", Decimal("2.5"))
         with pytest.raises(Conflict, match=r"0\.50 EUR of INV-2026-000001 are left"):
             invoices.give_credit_note(invoice=row, amount="0.51", reason="more", actor=ACTOR, now=SEPTEMBER)

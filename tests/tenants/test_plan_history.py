@@ -13,7 +13,7 @@ from tests.conftest import Account
 from tests.crash import naive_rating
 from tests.tenants.months import ACTOR, AUGUST, OCTOBER, SEPTEMBER, close, invoice, opened, used
 
-PLANS = {
+PLANS: dict[str, list[dict[str, Any]]] = {
     "p0": [{"model": "flat", "amount": "99.99"}, {"meter": "predictions", "amount": "0.013", "included": "50000"}],
     "p1": [
         {"meter": "predictions", "model": "graduated", "amount": "0", "per": "1000",
