@@ -56,11 +56,11 @@ def prepare(*, tenants: int, hours: int) -> int:
 
     from tenants import scoping
 
-    values = {"month": MONTH, "tenants": tenants, "hours": hours}
+    values: dict[str, int | datetime] = {"month": MONTH, "tenants": tenants, "hours": hours}
     with scoping.operator(), connection.cursor() as cursor:
         for statement in (TENANTS, CHANGES, ROLLUP):
             cursor.execute(statement, values)
-        rows = cursor.rowcount
+        rows = int(cursor.rowcount)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     return rows
