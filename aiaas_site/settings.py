@@ -134,6 +134,14 @@ EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
 EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="aiaas@localhost")
+# Who issues invoices, as it is written on them; each keeps what was set here when it was issued.
+INVOICE_ISSUER = {
+    "name": env.str("OPERATOR_NAME", default="AI models as a service"),
+    "address": env.str("OPERATOR_ADDRESS", default="").replace("\\n", "\n"),
+    "vat_number": env.str("OPERATOR_VAT_NUMBER", default=""),
+    "tax_line": env.str("INVOICE_TAX_LINE", default=""),
+}
+INVOICE_FONT = env.str("INVOICE_FONT", default="")
 
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")

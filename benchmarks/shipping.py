@@ -90,7 +90,7 @@ def _tenants(count: int, *, prefix: str) -> list[str]:
     from django.utils import timezone
 
     from tenants import accounts, quotas, scoping
-    from tenants.models import Period, Plan
+    from tenants.models import Plan
 
     with scoping.operator():
         plan = Plan.objects.get(code="standard")
@@ -99,7 +99,9 @@ def _tenants(count: int, *, prefix: str) -> list[str]:
             for n in range(count)
         ]
     for tenant in ids:
-        quotas.lease(tenant_id=tenant, producer="bench", period=Period.MONTH, wanted=1, minimum=1)
+        quotas.lease(
+            tenant_id=tenant, producer="bench", asks=[quotas.Ask("tenant", "predictions", "month", wanted=1, minimum=1)]
+        )
     return ids
 
 

@@ -8,8 +8,9 @@ from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db import transaction
 
-from tenants import api_keys, audit
+from tenants import api_keys, audit, plan_history
 from tenants.api_keys import Rights
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
 from tenants.models import ApiKey, Membership, Plan, Role, Tenant
@@ -107,13 +108,17 @@ def activate(*, tenant: Tenant, actor: str) -> Tenant:
     return _switch(tenant, active=True, verb="tenant.activate", actor=actor)
 
 
-def change_plan(*, tenant: Tenant, plan: Plan, actor: str) -> Tenant:
-    """Moves a tenant to another plan: its limits hold at once, its prices for the whole of the open month."""
-    before = tenant.plan_id
-    if Tenant.objects.filter(pk=tenant.pk).exclude(plan=plan).update(plan=plan):
-        audit.record(
-            tenant=tenant, actor=actor, verb="tenant.change_plan", subject=tenant.pk, before=before, after=plan.pk
-        )
+def change_plan(*, tenant: Tenant, plan: Plan, actor: str, now: datetime) -> Tenant:
+    """Moves a tenant to another plan: its limits hold at once, its prices from the next full hour on."""
+    with transaction.atomic():
+        row = Tenant.objects.select_for_update(no_key=True, of=["self"]).select_related("plan").get(pk=tenant.pk)
+        before = row.plan_id
+        if before != plan.pk:
+            plan_history.add(tenant=row, after=plan, actor=actor, now=now)
+            Tenant.objects.filter(pk=row.pk).update(plan=plan)
+            audit.record(
+                tenant=row, actor=actor, verb="tenant.change_plan", subject=row.pk, before=before, after=plan.pk
+            )
     tenant.refresh_from_db()
     return tenant
 

@@ -1,15 +1,12 @@
 """Budgets: the most that a piece of background work may cost, set by who asks for it."""
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 
 from tenants import pricing, quotes
 from tenants.errors import FieldError, Invalid
 from tenants.models import Tenant
-from tenants.pricing import FlatPrice
 
 MOST = Decimal(10**9)
 
@@ -58,15 +55,7 @@ def pays(*, tenant: Tenant, budget: Budget | None, meter: str, now: datetime, pl
     if budget.currency != tenant.plan.currency:
         return Decimal(0)
     price = quotes.price_at(tenant=tenant, meter=meter, now=now)
-    if price is None or not price.amount:
-        return None
-    return affordable(amount=budget.amount, price=price, places=places)
-
-
-def affordable(*, amount: Decimal, price: FlatPrice, places: int) -> Decimal:
-    """The greatest quantity, of so many places, that costs no more than an amount."""
-    exact = Fraction(amount) * Fraction(price.per) / Fraction(price.amount)
-    return Decimal(math.floor(exact * 10**places)).scaleb(-places)
+    return None if price is None else pricing.affordable(price, amount=budget.amount, places=places)
 
 
 def _coin(currency: str) -> Decimal:

@@ -1,76 +1,41 @@
 """What every tenant would be billed for a month by now: summed by the database, and rated as its draft is."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Sum
 
-from tenants import pricing
-from tenants.models import Plan, Price, Tenant, UsageDay, UsageMonth
-from tenants.pricing import FlatPrice
-
-Quantities = dict[tuple[str, date], Decimal]
+from tenants import plan_history, pricing, quantities
+from tenants.models import Tenant, UsageDay, UsageMonth
+from tenants.pricing import Terms
+from tenants.quantities import Quantities
 
 
 def of(*, month: date, without: Collection[str] = ()) -> dict[str, Decimal]:
-    """The totals by tenant, of those that used something and are not in `without`; needs the operator's scope.
-
-    Quantities are summed no finer than prices need: by months, and by days where a price begins amid the month.
-    """
-    end = pricing.month_after(month)
-    prices = _prices()
-    currencies = dict(Plan.objects.values_list("pk", "currency"))
-    plans = dict(Tenant.objects.values_list("pk", "plan_id"))
+    """The totals by tenant, of those that owe something and are not in `without`; needs the operator's scope."""
+    there = Tenant.objects.select_related("plan").filter(created_at__lt=pricing.month_end(month))
+    terms = plan_history.terms(tenants=[tenant for tenant in there if tenant.pk not in without], month=month)
+    used = _used(month, terms)
     totals = {}
-    for tenant, quantities in _quantities(month, end, prices).items():
-        if tenant in without:
-            continue
-        plan = plans[tenant]
-        currency = currencies[plan]
-        lines = pricing.rate(
-            quantities=quantities, prices=prices.get(plan, ()), start=month, end=end, currency=currency
-        )  # fmt: skip
-        totals[tenant] = pricing.total(lines=lines, currency=currency)
+    for tenant, each in terms.items():
+        lines = pricing.rate(quantities=used.get(tenant, {}), terms=each)
+        if lines:
+            totals[tenant] = pricing.total([line.amount for line in lines], each.currency)
     return totals
 
 
-def _quantities(month: date, end: date, prices: dict[str, list[FlatPrice]]) -> dict[str, Quantities]:
-    found: dict[str, Quantities] = {}
-    by_day = _amid(month, end, prices)
-    for tenant, meter, quantity in _by_month(month, by_day):
-        found.setdefault(tenant, {})[meter, month] = quantity
-    for plan, meters in by_day.items():
-        days = UsageDay.across_tenants.filter(tenant__plan=plan, meter__in=meters, day__gte=month, day__lt=end)
-        sums = days.values("tenant_id", "meter", "day").annotate(total=Sum("quantity"))
-        for row in sums.order_by():
-            found.setdefault(row["tenant_id"], {})[row["meter"], row["day"]] = row["total"]
-    return found
-
-
-def _by_month(month: date, by_day: dict[str, set[str]]) -> Iterable[tuple[str, str, Decimal]]:
-    rows = UsageMonth.across_tenants.filter(month=month)
-    apart = Q()
-    for plan, meters in by_day.items():
-        apart |= Q(tenant__plan=plan, meter__in=meters)
-    return (rows.exclude(apart) if apart else rows).values_list("tenant_id", "meter", "quantity")
-
-
-def _amid(month: date, end: date, prices: dict[str, list[FlatPrice]]) -> dict[str, set[str]]:
-    """The plans with the meters of which a price begins after the month's first day and before its end."""
-    found: dict[str, set[str]] = {}
-    for plan, versions in prices.items():
-        for price in versions:
-            if month < price.valid_from < end:
-                found.setdefault(plan, set()).add(price.meter)
-    return found
-
-
-def _prices() -> dict[str, list[FlatPrice]]:
-    found: dict[str, list[FlatPrice]] = {}
-    row: Any
-    for row in Price.objects.all():
-        price = FlatPrice(meter=row.meter, valid_from=row.valid_from, amount=row.amount, per=row.per, unit=row.unit)
-        found.setdefault(row.plan_id, []).append(price)
+def _used(month: date, terms: Mapping[str, Terms]) -> dict[str, Quantities]:
+    """Quantities no finer than prices need: by months, by days where a price begins with one, else by hours."""
+    bounds = {tenant: each.bounds() for tenant, each in terms.items()}
+    by_day = {tenant for tenant, found in bounds.items() if found and not any(hour.hour for hour in found)}
+    by_hour = {tenant: terms[tenant] for tenant, found in bounds.items() if found and tenant not in by_day}
+    found: dict[str, Quantities] = quantities.of(by_hour)
+    sums = UsageMonth.across_tenants.filter(month=month).values_list("tenant_id", "meter", "quantity")
+    for tenant, meter, quantity in sums:
+        if tenant in terms and not bounds[tenant]:
+            found.setdefault(tenant, {})[meter, pricing.month_start(month)] = quantity
+    days = UsageDay.across_tenants.filter(tenant__in=by_day, day__gte=month, day__lt=pricing.month_after(month))
+    for row in days.values("tenant_id", "meter", "day").annotate(total=Sum("quantity")).order_by():
+        found.setdefault(row["tenant_id"], {})[row["meter"], pricing.midnight(row["day"])] = row["total"]
     return found

@@ -7,12 +7,14 @@ prices of its plan, as its draft is. All of this needs the operator's scope.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date
 from decimal import Decimal
+
+from django.db.models import Sum
 
 from tenants import drafted_totals, pricing
 from tenants.errors import FieldError, Invalid
-from tenants.models import Meter, Plan, Tenant, UsageMonth
+from tenants.models import ClosedMonth, CreditNote, Invoice, InvoiceState, Meter, Plan, Tenant, UsageMonth
 from tenants.report_tables import Table
 
 MOST_MONTHS = 36
@@ -47,8 +49,23 @@ class Billed:
 
 
 def issued_totals(*, start: date, end: date) -> list[IssuedTotal]:
-    """What has been invoiced for the months from `start` until before `end`: nothing, while no month is closed."""
-    return []
+    """What has been invoiced for the months from `start` until before `end`, less what credit notes took off."""
+    rows = Invoice.across_tenants.filter(month__gte=start, month__lt=end).exclude(state=InvoiceState.VOID)
+    noted = CreditNote.across_tenants.filter(invoice__in=rows).values_list("invoice").annotate(Sum("amount"))
+    credited = dict(noted.order_by())
+    return [
+        IssuedTotal(
+            tenant_id=row.tenant_id,
+            month=row.month,
+            plan=row.terms["plans"][-1][0],
+            currency=row.currency,
+            amount=pricing.in_coins(row.total - credited.get(row.pk, ZERO), row.currency),
+            number=row.number,
+            issued_on=row.issued_at.astimezone(UTC).date(),
+            due=pricing.in_coins(row.due, row.currency),
+        )
+        for row in rows
+    ]
 
 
 KINDS = {
@@ -92,8 +109,8 @@ def billed(*, months: Sequence[date], issued: Iterable[IssuedTotal]) -> list[Bil
     plans = dict(Tenant.objects.values_list("pk", "plan_id"))
     currencies = dict(Plan.objects.values_list("pk", "currency"))
     closed: dict[date, set[str]] = defaultdict(set)
-    for one in found:
-        closed[one.month].add(one.tenant_id)
+    for tenant, month in ClosedMonth.across_tenants.filter(month__in=months).values_list("tenant_id", "month"):
+        closed[month].add(tenant)
     for month in months:
         for tenant, amount in drafted_totals.of(month=month, without=closed[month]).items():
             plan = plans[tenant]

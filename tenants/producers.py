@@ -65,13 +65,13 @@ def move_watermark(*, producer: str, watermark: datetime) -> None:
 
 def complete_until() -> datetime:
     """The time before which no usage is missing, as far as anybody knows who is not written off."""
-    return min([*(one.complete_until for one in _open()), _database_time() - GRACE])
+    return min([*(one.complete_until for one in _open()), quotas.database_time() - GRACE])
 
 
 def blocking(end: datetime) -> list[Blocking]:
     """Whose events of before `end` may not have arrived, slowest first; empty is everybody's have."""
     found = [one for one in _open() if one.complete_until < end]
-    recorded = _database_time() - GRACE
+    recorded = quotas.database_time() - GRACE
     if recorded < end:
         found.append(Blocking("", recorded, f"what is recorded in transactions is complete {GRACE.seconds} s later"))
     return sorted(found, key=lambda one: (one.complete_until, one.producer))
@@ -128,13 +128,6 @@ def rejected(*, segment_id: str, producer: str, host: str, path: str, reason: st
 def taken_after_all(*, segment_id: str) -> None:
     """A segment that had been rejected is in the ledger."""
     RejectedSegment.objects.filter(pk=segment_id).delete()
-
-
-def _database_time() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
 
 
 def _check_dead(row: UsageProducer) -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from tenants import pricing
+from tenants import plan_history, pricing
 from tenants.models import Price, Tenant
-from tenants.pricing import FlatPrice
+from tenants.pricing import PriceVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Quote:
 
     meter: str
     currency: str
-    price: FlatPrice | None
+    price: PriceVersion | None
     most: Decimal
     at_most: Decimal
     likely: Decimal | None
@@ -45,24 +45,27 @@ def quote(
     )
 
 
-def price_at(*, tenant: Tenant, meter: str, now: datetime) -> FlatPrice | None:
+def price_at(*, tenant: Tenant, meter: str, now: datetime) -> PriceVersion | None:
     """The price of a meter that holds for the tenant; none if its plan has none."""
     held = Price.objects.filter(plan=tenant.plan_id, meter=meter, valid_from__lte=now.astimezone(UTC).date())
     row = held.order_by("-valid_from").first()
-    if row is None:
-        return None
-    return FlatPrice(meter=row.meter, valid_from=row.valid_from, amount=row.amount, per=row.per, unit=row.unit)
+    return None if row is None else plan_history.version_of(row)
 
 
-def cost(*, quantity: Decimal, price: FlatPrice | None, currency: str) -> Decimal:
-    """What a quantity costs, rounded up to the smallest coin."""
-    exact = Fraction(0) if price is None else Fraction(quantity) * Fraction(price.amount) / Fraction(price.per)
+def cost(*, quantity: Decimal, price: PriceVersion | None, currency: str) -> Decimal:
+    """What a quantity adds to a bill at most, rounded up to the smallest coin."""
+    exact = Fraction(0) if price is None else pricing.at_most(price, quantity=quantity)
     decimals = pricing.DECIMALS.get(currency, pricing.DEFAULT_DECIMALS)
     return Decimal(math.ceil(exact * 10**decimals)).scaleb(-decimals)
 
 
-def _of_price(tenant: Tenant, price: FlatPrice | None) -> str:
+def _of_price(tenant: Tenant, price: PriceVersion | None) -> str:
     if price is None:
         return f"The plan {tenant.plan.name} has no price for this."
-    amount = f"{price.amount.normalize():f} {tenant.plan.currency}"
-    return f"The price of now, {amount} per {price.unit}, holds until it is done."
+    dearest = max((tier.amount for tier in price.tiers), default=price.amount)
+    tier = ", that of the dearest tier," if price.tiers else ","
+    allowance = " No included allowance is counted on." if price.included else ""
+    return (
+        f"The price of now{tier} {dearest.normalize():f} {tenant.plan.currency} per {price.unit}, holds until it is "
+        f"done.{allowance}"
+    )

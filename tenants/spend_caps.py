@@ -1,24 +1,28 @@
 """Spend caps: what a tenant's month may cost at most, a hard stop for predictions and for new jobs.
 
-The cost so far is the draft of the month's invoice. What processes have leased of the tenant's month counts on top of
+The cost so far is that of the month's usage and fees. What processes have leased of the tenant's month counts on top of
 it at the dearest price, and no lease is granted beyond what the rest of the money buys at that price: so predictions
 stop before the cap, whatever is under way (docs/decisions/0008-spend-caps.md).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from tenants import audit, billing, letters, notices, pricing
+from tenants import audit, billing, letters, notices, plan_history, pricing, quantities
 from tenants.errors import FieldError, Invalid, NotFound, OverQuota
 from tenants.models import Meter, SpendCap, Tenant
+from tenants.pricing import Line, PriceVersion
 
 HIGHEST = Decimal(10**12)
 THRESHOLDS = (80, 100)
 # What a prediction costs at least as far as it is known before it runs: its rows, and its request.
 KNOWN_METERS = (Meter.PREDICTIONS, Meter.REQUESTS)
+MOST_PREDICTIONS = 10**15
+NOTHING = (Decimal(0), Fraction(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +71,12 @@ def headroom(*, tenant_id: str, leased: int, now: datetime) -> Headroom | None:
     if cap is None:
         return None
     tenant = Tenant.objects.select_related("plan").get(pk=tenant_id)
-    cost = cost_so_far(tenant=tenant, now=now)
+    lines = _lines(tenant, now)
+    cost = _cost(lines, tenant.plan.currency)
     _tell(tenant, cap, cost, now)
-    dearest = _dearest(tenant, now)
-    left: int | None = None
-    if cost >= cap:
-        left = 0
-    elif dearest:
-        left = max(0, int(Fraction(cap - cost) / dearest) - leased)
-    return Headroom(cap=cap, cost=cost, currency=tenant.plan.currency, predictions=left)
+    return Headroom(
+        cap=cap, cost=cost, currency=tenant.plan.currency, predictions=_room(tenant, cap - cost, lines, leased, now)
+    )  # fmt: skip
 
 
 def check(*, tenant: Tenant, now: datetime) -> None:
@@ -96,26 +97,55 @@ def reached(found: Headroom, *, retry_after: float) -> OverQuota:
 
 
 def cost_so_far(*, tenant: Tenant, now: datetime) -> Decimal:
-    """The month's draft invoice, or what it would be before rounding if that is more."""
-    month = now.astimezone(UTC).date().replace(day=1)
-    draft = billing.draft_invoice(tenant=tenant, month=month, now=now)
-    exact = sum(
-        (Fraction(line.quantity) * Fraction(line.unit_price) / Fraction(line.per) for line in draft.lines), Fraction(0)
-    )
+    """What the month has cost, its fees among it, or what that would be before rounding if it is more."""
+    return _cost(_lines(tenant, now), tenant.plan.currency)
+
+
+def _lines(tenant: Tenant, now: datetime) -> list[Line]:
+    terms = plan_history.terms(tenants=[tenant], month=now.astimezone(UTC).date().replace(day=1))
+    return pricing.rate(quantities=quantities.of(terms).get(tenant.pk, {}), terms=terms[tenant.pk])
+
+
+def _cost(lines: Sequence[Line], currency: str) -> Decimal:
+    exact = sum((_exact(line) for line in lines), Fraction(0))
     up = Decimal(-(-exact.numerator * 10**12 // exact.denominator)).scaleb(-12)
-    return max(draft.total, up)
+    return max(pricing.total([line.amount for line in lines], currency), up)
 
 
-def _dearest(tenant: Tenant, now: datetime) -> Fraction:
-    """What one prediction costs at most at any price that holds between now and the month's end."""
-    day = now.astimezone(UTC).date()
-    end = pricing.month_after(day)
-    total = Fraction(0)
-    for meter in KNOWN_METERS:
-        prices = [price for price in billing.prices_of(tenant) if price.meter == meter]
-        holding = [price for price, _, _ in pricing.spans(prices, day, end)]
-        total += max((Fraction(price.amount) / Fraction(price.per) for price in holding), default=Fraction(0))
-    return total
+def _exact(line: Line) -> Fraction:
+    return pricing.cost(line.price, quantity=line.quantity, share=Fraction(line.hours, line.month_hours))
+
+
+def _room(tenant: Tenant, money: Decimal, lines: Sequence[Line], leased: int, now: datetime) -> int | None:
+    """How many predictions more the money buys, those that are leased reckoned with; none where they cost nothing."""
+    used = {line.price: (line.quantity, _exact(line)) for line in lines}
+    by_meter = {meter: _held(tenant, meter, now) for meter in KNOWN_METERS}
+
+    def adds(count: int) -> Fraction:
+        total = Fraction(0)
+        for prices in by_meter.values():
+            total += max((_adds(price, *used.get(price, NOTHING), count) for price in prices), default=Fraction(0))
+        return total
+
+    if not adds(MOST_PREDICTIONS):
+        return None if money > 0 else 0
+    low, high = 0, MOST_PREDICTIONS
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if adds(middle) <= money else (low, middle - 1)
+    return max(0, low - leased)
+
+
+def _adds(price: PriceVersion, used: Decimal, cost_of_used: Fraction, count: int) -> Fraction:
+    return pricing.adds_at_most(price, used=used, cost_of_used=cost_of_used, quantity=Decimal(count))
+
+
+def _held(tenant: Tenant, meter: str, now: datetime) -> list[PriceVersion]:
+    """The plan's prices of a meter that hold at any time from now until the month's end."""
+    today = now.astimezone(UTC).date()
+    prices = sorted((one for one in billing.prices_of(tenant) if one.meter == meter), key=lambda one: one.valid_from)
+    begun = [price for price in prices if price.valid_from <= today]
+    return begun[-1:] + [price for price in prices if today < price.valid_from < pricing.month_after(today)]
 
 
 def _tell(tenant: Tenant, cap: Decimal, cost: Decimal, now: datetime) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ from tenants.models import Tenant
 SEGMENT, HOUR = "segment", "hour"
 # One statement, so that both are of the same moment though segments arrive meanwhile.
 BOTH = f"""
-SELECT '{HOUR}', hour, key, deployment, version, meter, quantity FROM tenants_usagehour
+SELECT '{HOUR}', hour, key, deployment, version, meter, quantity, false FROM tenants_usagehour
 WHERE tenant_id = %(tenant)s AND hour >= %(start)s AND hour < %(end)s
 UNION ALL
-SELECT '{SEGMENT}', first_event_at, id, sha256, archived_as, '', 0 FROM tenants_usagesegment
+SELECT '{SEGMENT}', first_event_at, id, sha256, archived_as, '', 0, arrived_at > %(until)s FROM tenants_usagesegment
 WHERE last_event_at >= %(start)s AND first_event_at < %(end)s
 """  # noqa: S608 (two words of this module)
 
@@ -51,9 +51,13 @@ class Difference:
 
 @dataclass(slots=True)
 class Evidence:
-    """What the archive says of a tenant's hours, and what the rollup says of them."""
+    """What the archive says of a tenant's hours, and what the rollup says of them.
+
+    `late` is what arrived after the moment that was asked about.
+    """
 
     archived: dict[Sum, Decimal] = field(default_factory=dict)
+    late: dict[Sum, Decimal] = field(default_factory=dict)
     rollup: dict[Sum, Decimal] = field(default_factory=dict)
     segments: int = 0
     events: int = 0
@@ -61,8 +65,9 @@ class Evidence:
 
     @property
     def differences(self) -> list[Difference]:
-        sums = sorted({*self.archived, *self.rollup})
-        found = [Difference(one, self.archived.get(one, Decimal(0)), self.rollup.get(one, Decimal(0))) for one in sums]
+        in_all = _added(self.archived, self.late)
+        sums = sorted({*in_all, *self.rollup})
+        found = [Difference(one, in_all.get(one, Decimal(0)), self.rollup.get(one, Decimal(0))) for one in sums]
         return [one for one in found if one.archived != one.rollup]
 
     @property
@@ -71,32 +76,46 @@ class Evidence:
         return not self.damaged and not self.differences
 
 
-def quantities_from_archive(*, tenant: Tenant, start: datetime, end: datetime) -> Evidence:
-    """Reads every archived segment with events in [start, end), which are full hours, and adds up the tenant's."""
+def quantities_from_archive(
+    *, tenant: Tenant, start: datetime, end: datetime, until: datetime | None = None
+) -> Evidence:
+    """Reads every archived segment with events in [start, end), which are full hours, and adds up the tenant's.
+
+    What arrived after `until` is kept apart.
+    """
     evidence = Evidence()
+    asked: dict[str, str | datetime] = {"tenant": tenant.pk, "start": start, "end": end, "until": until or datetime.max.replace(tzinfo=UTC)}
     with scoping.operator(), localcontext(usage.EXACT), closing(connection.chunked_cursor()) as cursor:
-        cursor.execute(BOTH, {"tenant": tenant.pk, "start": start, "end": end})
-        for kind, moment, *rest in cursor:
+        cursor.execute(BOTH, asked)
+        for kind, moment, *rest, late in cursor:
             if kind == HOUR:
                 evidence.rollup[Sum(moment.astimezone(UTC), *rest[:4])] = rest[4]
             else:
-                _add_segment(evidence, tenant.pk, (start, end), *rest[:3])
+                _add_segment(evidence, evidence.late if late else evidence.archived, tenant.pk, (start, end), *rest[:3])
     return evidence
 
 
-def daily(quantities: Mapping[Sum, Decimal]) -> dict[tuple[str, date], Decimal]:
-    """The quantities by meter and day, as `pricing.rate` takes them: from here an invoice is rated again."""
-    days: dict[tuple[str, date], Decimal] = {}
+def hourly(sums: Mapping[Sum, Decimal]) -> dict[tuple[str, datetime], Decimal]:
+    """The quantities by meter and hour, as invoices are rated from."""
+    hours: dict[tuple[str, datetime], Decimal] = {}
     with localcontext(usage.EXACT):
-        for one, quantity in quantities.items():
-            day = (one.meter, one.hour.astimezone(UTC).date())
-            days[day] = days.get(day, Decimal(0)) + quantity
-    return days
+        for one, quantity in sums.items():
+            hours[one.meter, one.hour] = hours.get((one.meter, one.hour), Decimal(0)) + quantity
+    return hours
+
+
+def _added(some: Mapping[Sum, Decimal], more: Mapping[Sum, Decimal]) -> dict[Sum, Decimal]:
+    found = dict(some)
+    with localcontext(usage.EXACT):
+        for one, quantity in more.items():
+            found[one] = found.get(one, Decimal(0)) + quantity
+    return found
 
 
 def _add_segment(
-    evidence: Evidence, tenant_id: str, period: tuple[datetime, datetime], segment_id: str, sha256: str, name: str
-) -> None:
+    evidence: Evidence, sums: dict[Sum, Decimal], tenant_id: str, period: tuple[datetime, datetime], segment_id: str,
+    sha256: str, name: str,
+) -> None:  # fmt: skip
     evidence.segments += 1
     try:
         data = archive.load(name=name, sha256=sha256)
@@ -105,18 +124,22 @@ def _add_segment(
         return
     if tenant_id.encode() in data:
         rows, _ = usage.payloads(data)
-        _add(evidence, [row for row in rows if row[2] == tenant_id], *(int(at.timestamp()) * 1000 for at in period))
+        own = [row for row in rows if row[2] == tenant_id]
+        evidence.events += _add(sums, own, *(int(at.timestamp()) * 1000 for at in period))
 
 
-def _add(evidence: Evidence, rows: Sequence[Sequence[object]], start_ms: int, end_ms: int) -> None:
+def _add(sums: dict[Sum, Decimal], rows: Sequence[Sequence[object]], start_ms: int, end_ms: int) -> int:
+    """Adds up the events that lie in the hours; how many those are."""
+    events = 0
     for _, at_ms, _, key, deployment, version, meters in rows:
         assert isinstance(at_ms, int)
         assert isinstance(meters, dict)
         if not start_ms <= at_ms < end_ms:
             continue
-        evidence.events += 1
+        events += 1
         hour = datetime.fromtimestamp(at_ms // usage.HOUR_MS * (usage.HOUR_MS // 1000), UTC)
         for name, quantity in meters.items():
             meter, exact = usage.stored(name, Decimal(quantity))
             one = Sum(hour, str(key), str(deployment), str(version), str(meter))
-            evidence.archived[one] = evidence.archived.get(one, Decimal(0)) + exact
+            sums[one] = sums.get(one, Decimal(0)) + exact
+    return events

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from rest_framework.test import APIClient
 from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
 from modelhub import storage
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
-from tenants import accounts, api_keys, quota_limits, scoping, spend_caps
-from tenants.models import Notice, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from tenants import accounts, api_keys, closing, credit, quota_limits, scoping, spend_caps
+from tenants.models import Notice, Price, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
 from tests.modelhub import zips
 from tests.modelhub.places import places
@@ -68,7 +69,22 @@ def a_spend_cap(account: Account) -> Things:
 
 
 def this_month(account: Account) -> Things:
-    return {"month": f"{timezone.now():%Y-%m}"}
+    return {"invoice_id": f"{timezone.now():%Y-%m}"}
+
+
+def an_invoice(account: Account) -> Things:
+    Tenant.objects.filter(pk=account.tenant.pk).update(created_at=datetime(2026, 9, 30, tzinfo=UTC))
+    Price.objects.create(plan_id="standard", model="flat", valid_from=date(2026, 1, 1), amount=9, unit="month")
+    tenant = accounts.get_tenant(name=account.tenant.name)
+    done = closing.close(month=date(2026, 9, 1), tenant=tenant, actor="test", now=timezone.now())
+    return {"invoice_id": done.first}
+
+
+def a_credit(account: Account) -> Things:
+    entry = credit.grant(
+        tenant=account.tenant, amount=5, currency="EUR", expires_at=None, reason="", actor="test", now=timezone.now()
+    )
+    return {"entry": entry.pk}
 
 
 def a_dataset(account: Account, state: str = "created") -> Things:
@@ -351,7 +367,11 @@ ROUTES = [
     Route("GET", "/webhook-deliveries/{delivery_id}/attempts", "manage", things=a_delivery),
     Route("POST", "/webhook-deliveries/{delivery_id}/replay", "manage", things=a_delivery),
     Route("GET", "/invoices", "billing"),
-    Route("GET", "/invoices/{month}", "billing", things=this_month, shared=True),
+    Route("GET", "/invoices/{invoice_id}", "billing", things=this_month, shared=True),
+    Route("GET", "/invoices/{invoice_id}.pdf", "billing", things=an_invoice),
+    Route("GET", "/invoices/{invoice_id}.csv", "billing", things=an_invoice),
+    Route("GET", "/credit", "billing"),
+    Route("GET", "/credit/entries", "billing", things=a_credit),
 ]
 
 

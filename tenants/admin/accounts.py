@@ -6,16 +6,16 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tenants import accounts, billing, pricing, usage_reports
+from tenants import accounts, billing, closing, invoices, pricing, quotas, usage_reports
 from tenants.admin.base import Form, VerbAdmin, actor, become
-from tenants.errors import NotFound
+from tenants.errors import NotFound, Refusal
 from tenants.models import Membership, Tenant
 
 
@@ -41,7 +41,7 @@ class TenantAdmin(VerbAdmin):
     def save_model(self, request: HttpRequest, obj: Tenant, form: Form, change: bool) -> None:
         if change:
             tenant = Tenant.objects.get(pk=obj.pk)
-            accounts.change_plan(tenant=tenant, plan=obj.plan, actor=actor(request))
+            accounts.change_plan(tenant=tenant, plan=obj.plan, actor=actor(request), now=timezone.now())
         else:
             now = timezone.now()
             become(obj, accounts.create_tenant(name=obj.name, plan=obj.plan, actor=actor(request), now=now))
@@ -75,8 +75,10 @@ class TenantAdmin(VerbAdmin):
         if tenant is None or first is None:
             raise Http404(f"There is no month {month} of a tenant {tenant_id}.")
         now = timezone.now()
+        if request.method == "POST":
+            return self._close_month(request, tenant, first)
         try:
-            invoice = billing.draft_invoice(tenant=tenant, month=first, now=now)
+            bill = invoices.get(tenant=tenant, name=month, now=now)
         except NotFound as error:
             raise Http404(error.detail) from error
         context = {
@@ -84,11 +86,23 @@ class TenantAdmin(VerbAdmin):
             "opts": self.opts,
             "title": f"{tenant.name}, {month}",
             "tenant": tenant,
-            "invoice": invoice,
+            "bill": bill,
+            "may_close": not bill.invoice.number and now >= bill.period_end and self.has_change_permission(request),
             "usage": _usage(tenant, first),
             "months": [f"{each:%Y-%m}" for each in billing.months(tenant=tenant, now=now)],
         }
         return TemplateResponse(request, "admin/tenants/tenant/month.html", context)
+
+    def _close_month(self, request: HttpRequest, tenant: Tenant, month: date) -> HttpResponse:
+        if not self.has_change_permission(request, tenant):
+            raise PermissionDenied
+        try:
+            closing.close(month=month, tenant=tenant, actor=actor(request), now=quotas.database_time())
+        except Refusal as refusal:
+            self.message_user(request, refusal.detail, messages.ERROR)
+        else:
+            self.message_user(request, f"{month:%Y-%m} of {tenant.name} is closed.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:tenants_tenant_change", args=[tenant.pk]))
 
 
 @admin.register(Membership)

@@ -7,9 +7,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tenants import billing
+from tenants import billing, plan_history, prices
 from tenants.admin.base import Admin, Form, Inline
-from tenants.models import Plan, Price, Tenant
+from tenants.errors import Refusal
+from tenants.models import Plan, Price
 
 RULE = "Prices that have begun stay as they are: they have been billed by. Add one that begins later instead."
 
@@ -17,7 +18,9 @@ RULE = "Prices that have begun stay as they are: they have been billed by. Add o
 class PriceForm(Form):
     class Meta:
         model = Price
-        fields = ["plan", "meter", "valid_from", "amount", "per", "unit"]
+        fields = [
+            "plan", "meter", "valid_from", "model", "amount", "per", "unit", "included", "minimum", "tiers",
+        ]  # fmt: skip
         help_texts = {"valid_from": RULE, "amount": "for every `per` units of the meter"}
 
     def clean(self) -> dict[str, Any]:
@@ -27,6 +30,11 @@ class PriceForm(Form):
             raise forms.ValidationError(
                 {"valid_from": f"The plan has tenants, so expected a day after today; got {begins}."}
             )
+        if not self.errors:
+            try:
+                found.update(prices.read({name: found.get(name) for name in prices.FIELDS}))
+            except Refusal as refusal:
+                raise forms.ValidationError({e.field: e.message for e in refusal.errors}) from refusal
         return found
 
 
@@ -48,8 +56,8 @@ def _is_open(price: Any) -> bool:
 
 @admin.register(Price)
 class PriceAdmin(PriceAdminRules, Admin):
-    list_display = ["plan", "meter", "valid_from", "amount", "per", "unit"]
-    list_filter = ["plan", "meter"]
+    list_display = ["plan", "meter", "valid_from", "model", "amount", "per", "unit", "included", "minimum"]
+    list_filter = ["plan", "meter", "model"]
     list_select_related = ["plan"]
     search_fields = ["plan__code", "plan__name", "unit"]
     date_hierarchy = "valid_from"
@@ -89,8 +97,8 @@ class PlanAdmin(Admin):
     def get_readonly_fields(self, request: HttpRequest, obj: Plan | None = None) -> list[str]:
         if obj is None:
             return []
-        return ["code", "currency"] if Tenant.objects.filter(plan=obj).exists() else ["code"]
+        return ["code", "currency"] if plan_history.had(obj) else ["code"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Plan | None = None) -> bool:
-        used = obj is not None and Tenant.objects.filter(plan=obj).exists()
+        used = obj is not None and plan_history.had(obj)
         return not used and super().has_delete_permission(request, obj)

@@ -27,5 +27,9 @@ urlpatterns: list[URLPattern] = [
     path("spend-cap", quotas.SpendCapView.as_view()),
     path("usage", usage.UsageView.as_view()),
     path("invoices", billing.InvoicesView.as_view()),
-    path("invoices/<str:month>", billing.InvoiceView.as_view()),
+    path("invoices/<str:invoice_id>.pdf", billing.InvoicePdfView.as_view()),
+    path("invoices/<str:invoice_id>.csv", billing.InvoiceCsvView.as_view()),
+    path("invoices/<str:invoice_id>", billing.InvoiceView.as_view()),
+    path("credit", billing.CreditView.as_view()),
+    path("credit/entries", billing.CreditEntriesView.as_view()),
 ]

@@ -7,21 +7,28 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.admin.utils import quote
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import producers, quota_limits, quotas, scoping, spend_caps, usage
+from tenants import accounts, credit, invoices, producers, quota_limits, quotas, scoping, spend_caps, usage
 from tenants.models import (
     ApiKey,
     AuditEvent,
     AuditHead,
+    ClosedMonth,
+    CreditEntry,
+    CreditNote,
     IdempotentAnswer,
+    Invoice,
+    InvoiceLine,
     Membership,
     Notice,
+    NumberSeries,
     Plan,
+    PlanChange,
     Price,
     QuotaBucket,
     QuotaLease,
@@ -39,18 +46,21 @@ from tenants.models import (
     WebhookEndpoint,
 )  # fmt: skip
 from tests.conftest import Account
+from tests.tenants.months import ACTOR, AUGUST, close, invoice, opened, used
 from tests.tenants.test_audit import link_now
 from tests.tenants.test_usage import an_event
 from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
-    ApiKey, AuditEvent, AuditHead, IdempotentAnswer, Membership, Notice, Plan, Price, QuotaBucket, QuotaLease,
-    QuotaLimit, RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment,
-    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    ApiKey, AuditEvent, AuditHead, ClosedMonth, CreditEntry, CreditNote, IdempotentAnswer, Invoice, InvoiceLine,
+    Membership, Notice, NumberSeries, Plan, PlanChange, Price, QuotaBucket, QuotaLease, QuotaLimit, RejectedSegment,
+    SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery,
+    WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
-    AuditEvent, AuditHead, IdempotentAnswer, Notice, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour,
-    UsageMonth, UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    AuditEvent, AuditHead, ClosedMonth, CreditNote, IdempotentAnswer, Invoice, InvoiceLine, Notice, NumberSeries,
+    PlanChange, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageSegment, WebhookAttempt,
+    WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 
 
@@ -79,10 +89,26 @@ def busy(acme: Account, globex: Account) -> Account:
     client = APIClient()
     client.credentials(HTTP_X_API_KEY=acme.key)
     client.post("/api/v1/api-keys", {"name": "n", "scopes": ["read"]}, format="json", HTTP_IDEMPOTENCY_KEY="one")
+    an_invoice(acme)
     with scoping.operator():
         a_delivery(acme)
     link_now()
     return acme
+
+
+def an_invoice(account: Account) -> Any:
+    """Of August, 5.00, with a credit note of 1.00; the tenant has been on another plan for a moment since."""
+    tenant = opened(account)
+    used(tenant, AUGUST, predictions=10_000)
+    close(AUGUST, tenant=tenant)
+    row = invoice(tenant, AUGUST)
+    now = timezone.now()
+    with scoping.operator():
+        credit.grant(tenant=tenant, amount=5, currency="EUR", expires_at=None, reason="trial", actor=ACTOR, now=now)
+        invoices.give_credit_note(invoice=row, amount=1, reason="sorry", actor=ACTOR, now=now)
+        for code in ("trial", "standard"):
+            accounts.change_plan(tenant=tenant, plan=Plan.objects.get(code=code), actor=ACTOR, now=now)
+    return row
 
 
 def url(table: type[Any], page: str, *arguments: str) -> str:
@@ -246,12 +272,110 @@ def test_a_months_bill_and_usage_are_on_a_page(operator: Client, busy: Account) 
         assert operator.get(missing).status_code == 404
 
 
+# Invoices
+
+
+def act(operator: Client, row: Invoice, **said: str) -> str:
+    done = operator.post(reverse("admin:tenants_invoice_act", args=[row.pk]), said, follow=True)
+    return done.content.decode()
+
+
+def test_an_invoice_is_paid_credited_and_refused_on_its_page(operator: Client, busy: Account) -> None:
+    row = invoice(busy.tenant, AUGUST)
+    shown = operator.get(url(Invoice, "change", row.pk)).content.decode()
+    assert "Predictions" in shown
+    assert "has a credit note" in act(operator, row, verb="void", reason="wrong")
+    assert "CRN-2026-000002: 0.50 EUR" in act(operator, row, verb="credit", amount="0.50", reason="more")
+    assert "Expected an amount above 0" in act(operator, row, verb="credit", amount="NaN", reason="more")
+    assert "is paid" in act(operator, row, verb="pay", payment="transfer")
+    assert (invoice(busy.tenant, AUGUST).state, invoice(busy.tenant, AUGUST).paid) == ("paid", Decimal("3.5"))
+    assert operator.post(reverse("admin:tenants_invoice_act", args=[row.pk]), {"verb": "frame"}).status_code == 404
+    assert operator.get(reverse("admin:tenants_invoice_act", args=[row.pk])).status_code == 403
+
+
+def test_an_invoice_is_voided_on_its_page(operator: Client, acme: Account) -> None:
+    tenant = opened(acme)
+    used(tenant, AUGUST, predictions=10_000)
+    close(AUGUST)
+    assert "is void" in act(operator, invoice(tenant, AUGUST), verb="void", reason="wrong")
+    assert invoice(tenant, AUGUST).state == "void"
+
+
+def test_invoices_are_paid_by_an_action_and_printed(operator: Client, busy: Account) -> None:
+    row = invoice(busy.tenant, AUGUST)
+    for kind, begins in (("pdf", b"%PDF-"), ("csv", b"invoice,")):
+        assert operator.get(reverse("admin:tenants_invoice_file", args=[row.pk, kind])).content.startswith(begins)
+    assert operator.get(reverse("admin:tenants_invoice_file", args=[row.pk, "exe"])).status_code == 404
+    operator.post(url(Invoice, "changelist"), {"action": "pay", "_selected_action": [row.pk]})
+    assert invoice(busy.tenant, AUGUST).state == "paid"
+
+
+def test_who_may_only_look_pays_nothing(busy: Account) -> None:
+    clerk = User.objects.create_user("clerk@site.example", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_invoice"))
+    client, row = Client(), invoice(busy.tenant, AUGUST)
+    client.force_login(clerk)
+    assert client.get(url(Invoice, "change", row.pk)).status_code == 200
+    assert client.post(reverse("admin:tenants_invoice_act", args=[row.pk]), {"verb": "pay"}).status_code == 403
+    client.post(url(Invoice, "changelist"), {"action": "pay", "_selected_action": [row.pk]})
+    assert invoice(busy.tenant, AUGUST).state == "issued"
+
+
+def test_a_month_is_closed_on_its_page_once_it_has_ended(operator: Client, acme: Account) -> None:
+    tenant = opened(acme)
+    used(tenant, AUGUST, predictions=10_000)
+    page = reverse("admin:tenants_tenant_month", args=[tenant.pk, "2026-08"])
+    assert "Close this month" in operator.get(page).content.decode()
+    assert "is closed" in operator.post(page, follow=True).content.decode()
+    shown = operator.get(page).content.decode()
+    assert "INV-" in shown
+    assert "Close this month" not in shown
+    running = reverse("admin:tenants_tenant_month", args=[tenant.pk, f"{timezone.now():%Y-%m}"])
+    assert "Close this month" not in operator.get(running).content.decode()
+    assert "a month is closed after its end" in operator.post(running, follow=True).content.decode()
+
+
+def test_credit_is_given_here(operator: Client, acme: Account) -> None:
+    wanted = {"tenant": acme.tenant.pk, "amount": "25", "currency": "EUR", "expires_at_0": "2027-01-31",
+              "expires_at_1": "00:00:00", "reason": "trial"}  # fmt: skip
+    assert operator.post(url(CreditEntry, "add"), wanted).status_code == 302
+    row = a_row(CreditEntry)
+    assert (row.kind, row.amount, row.actor) == ("grant", 25, "operator:root@site.example")
+    assert (
+        "Expected EUR"
+        in operator.post(url(CreditEntry, "add"), wanted | {"currency": "USD"}, follow=True).content.decode()
+    )
+    assert operator.post(url(CreditEntry, "change", row.pk), wanted).status_code == 403
+
+
 # Prices
 
 
 def price_form(**values: str) -> dict[str, str]:
     form = {"plan": "standard", "meter": "predictions", "valid_from": "2026-01-02", "amount": "2", "per": "1000"}
+    form |= {"model": "per_unit", "included": "0", "minimum": "0", "tiers": "[]"}
     return form | {"unit": "1,000 predictions"} | values
+
+
+def test_a_price_with_tiers_is_held_to_them(operator: Client, begun: Price) -> None:
+    later = f"{date.today() + timedelta(days=30):%Y-%m-%d}"  # noqa: DTZ011
+    form = price_form(valid_from=later, model="graduated")
+    for tiers, said in (
+        ("[]", "at least one tier"),
+        ('[{"up_to": "5", "amount": "1"}]', "last tier"),
+        ('[{"up_to": "5", "amount": "1"}, {"up_to": "4", "amount": "1"}]', "overlap"),
+        ('[{"up_to": null, "amount": "NaN"}]', "from 0"),
+    ):
+        assert said in operator.post(url(Price, "add"), form | {"tiers": tiers}).content.decode()
+    good = '[{"from": 0, "up_to": 5, "amount": "1"}, {"up_to": null, "amount": 0.5}]'
+    assert operator.post(url(Price, "add"), form | {"tiers": good}).status_code == 302
+    row = Price.objects.get(model="graduated")
+    assert row.tiers == [{"up_to": "5", "amount": "1"}, {"up_to": None, "amount": "0.5"}]
+    fee = price_form(valid_from=later, model="flat", meter="", unit="month")
+    assert "got 'predictions'" in operator.post(
+        url(Price, "add"), fee | {"meter": "predictions"}
+    ).content.decode().replace("&#x27;", "'")
+    assert operator.post(url(Price, "add"), fee).status_code == 302
 
 
 @pytest.fixture

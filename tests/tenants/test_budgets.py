@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from tenants import budgets, pricing, quotes, scoping
 from tenants.budgets import Budget
 from tenants.errors import Invalid
 from tenants.models import Plan, Price, Tenant
-from tenants.pricing import FlatPrice
+from tenants.pricing import PriceVersion
 from tests.conftest import Account
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -96,9 +97,10 @@ def test_a_quote_rounds_up_and_says_what_it_stands_on(tenant: Tenant) -> None:
 def test_what_a_budget_pays_is_never_billed_higher_and_a_step_more_would_cost_more(
     amount: Decimal, price: Decimal, per: Decimal, places: int
 ) -> None:
-    flat = FlatPrice(meter=METER, valid_from=date(2026, 1, 1), amount=price, per=per, unit="unit")
-    quantity = budgets.affordable(amount=amount, price=flat, places=places)
-    assert pricing.amount_of(quantity=quantity, price=flat, currency="EUR") <= amount
+    flat = PriceVersion(meter=METER, valid_from=date(2026, 1, 1), amount=price, per=per, unit="unit")
+    quantity = pricing.affordable(flat, amount=amount, places=places)
+    assert quantity is not None
+    assert pricing.rounded(pricing.cost(flat, quantity=quantity, share=Fraction(1)), "EUR") <= amount
     assert quotes.cost(quantity=quantity, price=flat, currency="EUR") <= amount
     more = quantity + Decimal(1).scaleb(-places)
     assert quotes.cost(quantity=more, price=flat, currency="EUR") > amount

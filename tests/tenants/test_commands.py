@@ -1,6 +1,7 @@
 """The operator's commands."""
 
 import json
+import re
 from io import StringIO
 from typing import Any
 
@@ -11,6 +12,8 @@ from rest_framework.test import APIClient
 
 from tenants import scoping
 from tenants.models import ApiKey, Membership, Tenant
+from tests.conftest import Account
+from tests.tenants.months import AUGUST, invoice, opened, used
 
 pytestmark = pytest.mark.django_db
 
@@ -131,3 +134,30 @@ def test_a_rotated_key_is_shown_once_and_it_is_said() -> None:
     assert "the only time it is shown" in shown
     for key in (old["key"], shown.strip().splitlines()[-1]):
         assert APIClient().get("/api/v1/me", HTTP_X_API_KEY=key).status_code == 200
+
+
+def test_a_month_is_closed_by_a_command_and_credit_is_given_by_one(acme: Account) -> None:
+    tenant = opened(acme)
+    used(tenant, AUGUST, predictions=10_000)
+    assert "acme was given 2.00 EUR and has 2.00 EUR" in run("grant_credit", "acme", "2", "--expires", "2099-12-31")
+    done = run("close_billing_period", "--month", "2026-08", "--tenant", "acme")
+    assert re.fullmatch(r"2026-08: 1 invoices issued, (INV-\d{4}-000001) to \1; nothing to bill to 0 tenants\.\n", done)
+    assert invoice(tenant, AUGUST).due == 3
+    assert "0 invoices issued; nothing to bill to 0" in run("close_billing_period", "--month", "2026-08")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["close_billing_period", "--month", "october"], "expected one as in 2026-10"),
+        (["close_billing_period", "--month", "2999-01"], "closed after its end"),
+        (["close_billing_period", "--month", "2026-08", "--tenant", "nobody"], "no tenant"),
+        (["grant_credit", "acme", "NaN"], "above 0"),
+        (["grant_credit", "acme", "5", "--currency", "USD"], "Expected EUR"),
+        (["grant_credit", "acme", "5", "--expires", "soon"], "2026-12-31"),
+        (["grant_credit", "acme", "5", "--expires", "2020-01-01"], "after now"),
+    ],
+)
+def test_what_these_commands_refuse(command: list[str], said: str, acme: Account) -> None:
+    with pytest.raises(CommandError, match=said):
+        run(*command)

@@ -96,7 +96,11 @@ def test_a_rejected_segment_holds_up_what_came_after_it_until_it_is_taken() -> N
 
 def test_a_dead_producer_is_written_off_with_its_leases_and_its_audit_rows(acme: Account) -> None:
     usage.open_producer(producer="dead", now=NOVEMBER)
-    quotas.lease(tenant_id=acme.tenant.pk, producer="dead", period=Period.MONTH, wanted=9, minimum=9)
+    quotas.lease(
+        tenant_id=acme.tenant.pk,
+        producer="dead",
+        asks=[quotas.Ask("tenant", "predictions", "month", wanted=9, minimum=9)],
+    )
     silent("dead")
     producers.write_off(producer="dead", reason=" the disk is lost ", actor="operator:ann")
     assert blocking(DECEMBER) == []

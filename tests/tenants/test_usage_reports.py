@@ -276,8 +276,10 @@ def test_the_draft_is_quantities_times_prices(since_september: Tenant, acme: Acc
     used(acme, "2026-10-05T10:00:00", predictions=1_000_000)
     invoice = acme_client.get("/api/v1/invoices/2026-11").json()
     assert {key: value for key, value in invoice.items() if key != "lines"} == {
-        "id": "2026-11", "state": "draft", "period_start": "2026-11-01T00:00:00Z",
-        "period_end": "2026-12-01T00:00:00Z", "currency": "EUR", "total": "6.21",
+        "id": "2026-11", "number": "", "month": "2026-11", "state": "draft", "period_start": "2026-11-01T00:00:00Z",
+        "period_end": "2026-12-01T00:00:00Z", "currency": "EUR", "total": "6.21", "credit_used": "0.00",
+        "credited": "0.00", "paid": "0.00", "due": "6.21", "issued_at": None, "paid_at": None, "voided_at": None,
+        "credit_notes": [],
     }  # fmt: skip
     assert [(line["meter"], line["quantity"], line["amount"]) for line in invoice["lines"]] == [
         ("predictions", "12345", "6.17"),  # 6.1725
@@ -285,8 +287,9 @@ def test_the_draft_is_quantities_times_prices(since_september: Tenant, acme: Acc
         ("training_seconds", "90.5", "0.02"),  # 0.022625
     ]
     assert invoice["lines"][0] == {
-        "meter": "predictions", "description": "Predictions", "quantity": "12345", "unit": "1,000 predictions",
-        "unit_price": "0.5", "per": "1000", "amount": "6.17",
+        "kind": "usage", "month": "2026-11", "plan": "standard", "meter": "predictions", "description": "Predictions",
+        "model": "per_unit", "quantity": "12345", "unit": "1,000 predictions", "unit_price": "0.5", "per": "1000",
+        "included": "0", "minimum": "0", "tiers": [], "hours": 720, "month_hours": 720, "amount": "6.17",
     }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def test_a_month_is_derived_again_with_its_first_and_last_moment_and_nobody_else
     assert (found.segments, found.events) == (3, 4)
     last = verification.Sum(END - timedelta(hours=1), "key_1", "cats", "cats@1", "compute_ms")
     assert found.archived[last] == Decimal("1.5")
-    assert verification.daily(found.archived)["predictions", START.date()] == 6
+    assert verification.hourly(found.archived)["predictions", START] == 6
     assert "Equal: 4 events of acme in 3 segments" in verify(acme)
     assert "Equal: 1 events of globex" in verify(globex)
 

@@ -1,0 +1,36 @@
+"""Prices times quantities: pure, in exact arithmetic, rounded once for each line of an invoice, half to even."""
+
+from tenants.pricing.money import DECIMALS, DEFAULT_DECIMALS, in_coins, rounded, total
+from tenants.pricing.months import hours_between, midnight, month_after, month_end, month_of, month_start, next_hour
+from tenants.pricing.rating import Line, rate
+from tenants.pricing.terms import PlanSpan, Terms, frozen, thawed
+from tenants.pricing.tiers import Tier, read_tiers
+from tenants.pricing.versions import PriceVersion, adds_at_most, affordable, at_most, cost
+
+__all__ = [
+    "DECIMALS",
+    "DEFAULT_DECIMALS",
+    "Line",
+    "PlanSpan",
+    "PriceVersion",
+    "Terms",
+    "Tier",
+    "adds_at_most",
+    "affordable",
+    "at_most",
+    "cost",
+    "frozen",
+    "hours_between",
+    "in_coins",
+    "midnight",
+    "month_after",
+    "month_end",
+    "month_of",
+    "month_start",
+    "next_hour",
+    "rate",
+    "read_tiers",
+    "rounded",
+    "thawed",
+    "total",
+]

@@ -1,0 +1,104 @@
+"""Quantities: what a month's bills are worked out from, summed no finer than its prices need, and what proves it."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from django.db import connection
+
+from tenants.pricing import Terms
+
+Quantities = dict[tuple[str, datetime], Decimal]
+Row = tuple[datetime, str, str, str, str, Decimal]  # hour, key, deployment, version, meter, quantity
+
+USED = """
+SELECT tenant_id, hour, key, deployment, version, meter, quantity FROM tenants_usagehour
+WHERE tenant_id = ANY(%(tenants)s) AND hour >= %(start)s AND hour < %(end)s
+"""
+SUMS = """
+SELECT tenant_id, meter, width_bucket(hour, %(bounds)s::timestamptz[]) AS place, sum(quantity) AS quantity
+FROM used GROUP BY 1, 2, 3
+"""
+# Two steps, so that no text holds more than the series of an hour. The order is that of bytes, whatever the database's.
+HASHES = """
+SELECT tenant_id, encode(sha256(convert_to(string_agg(digest, chr(10) ORDER BY hour), 'UTF8')), 'hex') AS digest FROM (
+    SELECT tenant_id, hour, encode(sha256(convert_to(string_agg(line, chr(10) ORDER BY line COLLATE "C"), 'UTF8')),
+                                   'hex') AS digest
+    FROM (
+        SELECT tenant_id, hour, concat_ws(chr(9), extract(epoch FROM hour)::bigint, key, deployment, version, meter,
+                                          trim_scale(quantity)) AS line
+        FROM used
+    ) AS lines GROUP BY 1, 2
+) AS hours GROUP BY 1
+"""
+# One statement, so that both are of the same rows however many events arrive meanwhile.
+PROVEN = f"""
+WITH used AS MATERIALIZED ({USED}), sums AS ({SUMS}), hashes AS ({HASHES})
+SELECT tenant_id, meter, place, quantity, NULL FROM sums
+UNION ALL SELECT tenant_id, NULL, NULL, NULL, digest FROM hashes
+"""  # noqa: S608
+NOTHING = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A tenant's quantities with the sha256 of the rollup's rows that they are the sums of."""
+
+    quantities: Quantities = field(default_factory=dict)
+    rollup_sha256: str = NOTHING
+
+
+def of(terms: Mapping[str, Terms]) -> dict[str, Quantities]:
+    """The quantities of a month by tenant: one aggregate for all of them. Needs a scope that sees their rows."""
+    found: dict[str, Quantities] = {}
+    for tenant, meter, hour, quantity in _read(f"WITH used AS ({USED}) {SUMS}", terms):
+        found.setdefault(tenant, {})[meter, hour] = quantity
+    return found
+
+
+def proven(terms: Mapping[str, Terms]) -> dict[str, Proven]:
+    """The quantities of a month by tenant, with the sha256 of their rows."""
+    found: dict[str, Proven] = {}
+    digests: dict[str, str] = {}
+    for tenant, meter, hour, quantity, digest in _read(PROVEN, terms):
+        if meter is None:
+            digests[tenant] = digest
+        else:
+            found.setdefault(tenant, Proven()).quantities[meter, hour] = quantity
+    return {tenant: Proven(each.quantities, digests[tenant]) for tenant, each in found.items()}
+
+
+def rollup_sha256(rows: Iterable[Row]) -> str:
+    """The sha256 of a month's rollup of one tenant, as `proven` has PostgreSQL work it out: the sha256 of each hour's
+    rows as lines in the order of their bytes, and the sha256 of those in the order of the hours.
+    """
+    lines = sorted((int(row[0].timestamp()), _line(row)) for row in rows)
+    hours = []
+    for _, group in groupby(lines, key=lambda line: line[0]):
+        hours.append(hashlib.sha256(b"\n".join(text for _, text in group)).hexdigest())
+    return hashlib.sha256("\n".join(hours).encode()).hexdigest()
+
+
+def _line(row: Row) -> bytes:
+    hour, *names, quantity = row
+    text = f"{quantity:f}"
+    shown = text.rstrip("0").rstrip(".") if "." in text else text
+    return "\t".join([str(int(hour.timestamp())), *map(str, names), shown]).encode()
+
+
+def _read(statement: str, terms: Mapping[str, Terms]) -> list[Any]:
+    """The rows, each sum with the hour at which its price may have begun to hold; the terms are of one month."""
+    if not terms:
+        return []
+    one = next(iter(terms.values()))
+    bounds = sorted({one.start}.union(*(each.bounds() for each in terms.values())))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statement, {"tenants": list(terms), "start": one.start, "end": one.end, "bounds": bounds}
+        )  # fmt: skip
+        rows = cursor.fetchall()
+    return [(tenant, meter, bounds[place - 1] if place else None, *rest) for tenant, meter, place, *rest in rows]
