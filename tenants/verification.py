@@ -84,7 +84,12 @@ def quantities_from_archive(
     What arrived after `until` is kept apart.
     """
     evidence = Evidence()
-    asked: dict[str, str | datetime] = {"tenant": tenant.pk, "start": start, "end": end, "until": until or datetime.max.replace(tzinfo=UTC)}
+    asked: dict[str, str | datetime] = {
+        "tenant": tenant.pk,
+        "start": start,
+        "end": end,
+        "until": until or datetime.max.replace(tzinfo=UTC),
+    }
     with scoping.operator(), localcontext(usage.EXACT), closing(connection.chunked_cursor()) as cursor:
         cursor.execute(BOTH, asked)
         for kind, moment, *rest, late in cursor:
