@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
 from django.db import connection
 
+from tenants import pricing
 from tenants.pricing import Terms
 
 Quantities = dict[tuple[str, datetime], Decimal]
@@ -22,6 +23,21 @@ WHERE tenant_id = ANY(%(tenants)s) AND hour >= %(start)s AND hour < %(end)s
 SUMS = """
 SELECT tenant_id, meter, width_bucket(hour, %(bounds)s::timestamptz[]) AS place, sum(quantity) AS quantity
 FROM used GROUP BY 1, 2, 3
+"""
+MONTHS = """
+SELECT tenant_id, meter, 1, quantity FROM tenants_usagemonth
+WHERE tenant_id = ANY(%(tenants)s) AND month = %(start)s::timestamptz AT TIME ZONE 'UTC'
+"""
+# Days amid which a price or a plan begins are read by the hour.
+DAYS = """
+SELECT tenant_id, meter, width_bucket(at, %(bounds)s::timestamptz[]), sum(quantity) FROM (
+    SELECT tenant_id, meter, day::timestamp AT TIME ZONE 'UTC' AS at, quantity FROM tenants_usageday
+    WHERE tenant_id = ANY(%(tenants)s) AND day >= (%(start)s::timestamptz AT TIME ZONE 'UTC')::date
+        AND day < (%(end)s::timestamptz AT TIME ZONE 'UTC')::date AND day <> ALL(%(split)s::date[])
+    UNION ALL
+    SELECT tenant_id, meter, hour, quantity FROM tenants_usagehour
+    WHERE tenant_id = ANY(%(tenants)s) AND hour = ANY(%(hours)s::timestamptz[])
+) AS used GROUP BY 1, 2, 3
 """
 # Two steps, so that no text holds more than the series of an hour. The order is that of bytes, whatever the database's.
 HASHES = """
@@ -53,9 +69,13 @@ class Proven:
 
 
 def of(terms: Mapping[str, Terms]) -> dict[str, Quantities]:
-    """The quantities of a month by tenant: one aggregate for all of them. Needs a scope that sees their rows."""
+    """The quantities of a month by tenant, from the months of the rollup, or from its days and hours where prices or
+    plans change amid them. Needs a scope that sees their rows.
+    """
+    whole = {tenant: each for tenant, each in terms.items() if not each.bounds()}
+    apart = {tenant: each for tenant, each in terms.items() if tenant not in whole}
     found: dict[str, Quantities] = {}
-    for tenant, meter, hour, quantity in _read(f"WITH used AS ({USED}) {SUMS}", terms):
+    for tenant, meter, hour, quantity in [*_read(MONTHS, whole), *_read(DAYS, apart)]:
         found.setdefault(tenant, {})[meter, hour] = quantity
     return found
 
@@ -96,9 +116,10 @@ def _read(statement: str, terms: Mapping[str, Terms]) -> list[Any]:
         return []
     one = next(iter(terms.values()))
     bounds = sorted({one.start}.union(*(each.bounds() for each in terms.values())))
+    split = sorted({bound.date() for bound in bounds if bound != pricing.midnight(bound.date())})
+    hours = [pricing.midnight(day) + timedelta(hours=hour) for day in split for hour in range(24)]
+    values: dict[str, Any] = {"start": one.start, "end": one.end, "tenants": list(terms), "bounds": bounds}
     with connection.cursor() as cursor:
-        cursor.execute(
-            statement, {"tenants": list(terms), "start": one.start, "end": one.end, "bounds": bounds}
-        )  # fmt: skip
+        cursor.execute(statement, values | {"split": split, "hours": hours})
         rows = cursor.fetchall()
     return [(tenant, meter, bounds[place - 1] if place else None, *rest) for tenant, meter, place, *rest in rows]
