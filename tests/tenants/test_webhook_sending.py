@@ -2,10 +2,14 @@
 
 import base64
 import json
+import re
+import socket
 import ssl
+import textwrap
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.test import override_settings
@@ -15,6 +19,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tenants.models import Notice, WebhookDelivery, WebhookEndpoint
 from tenants.webhooks import destinations, sending, signatures
 from tenants.webhooks.deliveries import Outcome, Parcel
+from tests.live import ROOT, free_port
 from tests.tenants.receiver import CERTIFICATE, Answer, receiving
 
 SEED = b"s" * 32
@@ -96,6 +101,23 @@ def test_while_the_grace_lasts_both_secrets_sign() -> None:
     assert after["webhook-signature"] == Webhook(signatures.secret(b"n" * 32)).sign("ntc_1", later, "{}")
 
 
+def test_the_example_in_the_docs_verifies_what_is_sent() -> None:
+    page = (ROOT / "docs" / "webhooks.md").read_text()
+    found = re.search(r"^    import base64.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)
+    assert found
+    names: dict[str, Any] = {}
+    exec(textwrap.dedent(found[0]), names)
+    with receiving() as receiver, allowed():
+        sending.send(a_parcel(receiver.url), now=timezone.now())
+        sending.send(a_parcel(receiver.url), now=timezone.now() - timedelta(minutes=6))
+    good, old = receiver.messages
+    secret = signatures.secret(SEED)
+    assert names["verified"](secret, good.headers, good.body)
+    assert not names["verified"](secret, good.headers, good.body + b" ")
+    assert not names["verified"](signatures.secret(b"t" * 32), good.headers, good.body)
+    assert not names["verified"](secret, old.headers, old.body)
+
+
 # What the other side does
 
 
@@ -142,8 +164,6 @@ def test_an_answer_that_does_not_come_is_a_failure() -> None:
 @override_settings(WEBHOOK_TIMEOUT_SECONDS=0.5)
 def test_a_head_that_drips_does_not_hold_a_sender_longer() -> None:
     """Each byte arrives in time, the whole does not: the limit is for the try, not for a read."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener, allowed():
         stop = threading.Event()
 
@@ -167,8 +187,6 @@ def test_a_head_that_drips_does_not_hold_a_sender_longer() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
 def test_what_is_no_http_is_a_failure_with_words(said: bytes) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener, allowed():
 
         def answer() -> None:
@@ -186,8 +204,6 @@ def test_what_is_no_http_is_a_failure_with_words(said: bytes) -> None:
 
 
 def test_nobody_there_is_a_failure_with_words() -> None:
-    from tests.live import free_port
-
     with allowed():
         outcome = sending.send(a_parcel(f"http://127.0.0.1:{free_port()}/"), now=NOW)
     assert (outcome.status, outcome.error[:22]) == (None, "The connection failed:")
