@@ -163,9 +163,9 @@ class Leases:
     def spend(self, key: KeyEntry, deployment: str, rows: int) -> Spent | None:
         """Takes units for so many rows from each bucket that applies, or none if a lease does not cover them."""
         now = clock.now()
+        applying = self.of(key, deployment)
         if not rows:
             return Spent((), (), 0, now)
-        applying = self.of(key, deployment)
         leases, slots = applying.leases, applying.slots
         for lease in leases:
             if lease.units < rows or lease.ends_at <= now or lease.starts_at > now:
