@@ -168,8 +168,9 @@ def settle(*, producer: str, used: Mapping[Use, int]) -> None:
 
     Events are spent from leases, so this is exact as a rule. Where the lease is smaller than what was used (a limit
     that was set after the request began, or had been taken away for a while), the rest is consumed all the same, for a
-    limit that is raised later counts it: the bucket then holds more than its limit, and leases nothing. A bucket that is not there needs nothing: when it is made it begins with what the ledger holds
-    (`_consumed`), and `_shut_out` has that wait for this transaction.
+    limit that is raised later counts it: the bucket then holds more than its limit, and leases nothing. A bucket that
+    is not there needs nothing: when it is made it begins with what the ledger holds (`_consumed`), and `_shut_out` has
+    that wait for this transaction.
     """
     if not used:
         return
