@@ -172,7 +172,7 @@ def test_exactly_one_of_200_clients_gets_the_last_unit(four: Four, where: str) -
 def seen(four: Four, port: int) -> str:
     """The limits that a server knows of."""
     answer = four.api("POST", "/v1/models/tiny:predict", port=port, json={"instances": []})
-    return answer.headers.get("ratelimit-policy", "")
+    return str(answer.headers.get("ratelimit-policy", ""))
 
 
 def test_predictions_stop_where_the_money_does(four: Four) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
 from inference.plane.directory import KeyEntry, TenantEntry
 from inference.plane.leases import Leases, Spent
 from tenants import quota_limits, quotas, scoping
 from tenants.errors import OverQuota
-from tenants.models import Plan, QuotaBucket, Tenant
+from tenants.models import Plan, QuotaBucket, QuotaLimit, Tenant
 from tests.conftest import Account
 
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
@@ -74,9 +73,9 @@ def limits_of(tenant_id: str) -> list[quota_limits.Limit]:
 def put(tenant: Tenant, limit: int, **place: str) -> None:
     with scoping.operator():
         Plan.objects.update(predictions_per_minute=None, predictions_per_month=None)
-        quota_limits.QuotaLimit.objects.for_tenant(tenant).update_or_create(
-            tenant=tenant, set_by="operator", **place, defaults={"limit": limit, "created_at": timezone.now()}
-        )
+        rows = QuotaLimit.objects.for_tenant(tenant)
+        if not rows.filter(**place).update(limit=limit):
+            QuotaLimit.objects.create(tenant=tenant, set_by="operator", limit=limit, **place)
 
 
 def run(
