@@ -167,9 +167,10 @@ def settle(*, producer: str, used: Mapping[Use, int]) -> None:
     """Turns leased units into consumed ones, for a segment's events; in the transaction that takes the segment.
 
     Events are spent from leases, so this is exact as a rule. Where the lease is smaller than what was used (a limit
-    that was set after the request began, a producer closed too early), the rest is consumed as far as the limit
-    allows. A bucket that is not there needs nothing: when it is made it begins with what the ledger holds
-    (`_consumed`), and `_shut_out` has that wait for this transaction.
+    that was set after the request began, or had been taken away for a while), the rest is consumed all the same, for a
+    limit that is raised later counts it: the bucket then holds more than its limit, and leases nothing. A bucket that
+    is not there needs nothing: when it is made it begins with what the ledger holds (`_consumed`), and `_shut_out` has
+    that wait for this transaction.
     """
     if not used:
         return
@@ -179,7 +180,6 @@ def settle(*, producer: str, used: Mapping[Use, int]) -> None:
     for use, bucket in buckets.items():
         held = leases.get(bucket.pk)
         leased = min(used[use], held.units if held else 0)
-        room = bucket.limit - bucket.consumed - bucket.leased + leased
         if leased < used[use]:
             # A limit that was set this minute is nothing to look into; a bucket that is passed for long is.
             logger.log(
@@ -191,7 +191,7 @@ def settle(*, producer: str, used: Mapping[Use, int]) -> None:
                 bucket.tenant_id,
                 leased,
             )
-        _move(bucket, held, returned=leased, consumed=min(used[use], room))
+        _move(bucket, held, returned=leased, consumed=used[use])
     quota_notices.tell(buckets.values())
     _save(buckets.values(), leases.values())
 
@@ -346,12 +346,13 @@ def _recall(tenant_id: str, producer: str, address: Address) -> None:
 def _move(bucket: QuotaBucket, held: QuotaLease | None, *, returned: int, consumed: int) -> None:
     bucket.leased -= returned
     bucket.consumed += consumed
+    bucket.limit = max(bucket.limit, bucket.consumed + bucket.leased)
     if held is not None:
         held.units -= returned
 
 
 def _save(buckets: Iterable[QuotaBucket], leases: Iterable[QuotaLease]) -> None:
-    QuotaBucket.across_tenants.bulk_update(list(buckets), ["leased", "consumed", "warned"], batch_size=500)
+    QuotaBucket.across_tenants.bulk_update(list(buckets), ["limit", "leased", "consumed", "warned"], batch_size=500)
     QuotaLease.across_tenants.bulk_update(list(leases), ["units"], batch_size=500)
 
 

@@ -10,79 +10,26 @@ import json
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from inference.plane import clock
 from inference.plane.directory import KeyEntry, TenantEntry
+from inference.plane.rate_limit import Lease, RateLimit
 from tenants import quota_limits, quotas, spend_caps
 from tenants.errors import OverQuota, Refusal, Unavailable
 from tenants.models import Period, QuotaMeter
 from tenants.quota_limits import Address, Limit
-from tenants.quotas import ALWAYS, Ask, Grant, Held
+from tenants.quotas import Ask, Grant, Held
 
 BLOCK_SHARE = 20
 LARGEST_BLOCK = 50_000
-LOW_SHARE = 4
-WARNED_SHARE = 5  # Answers carry a warning once less than this part is left of a day or a month.
 # So long it is waited for what other processes hold idle, each time a little longer, before a request is refused.
 RECALL_SECONDS = (0.02, 0.05, 0.1)
-# So long a refusal is remembered: a flood that is refused asks the database no more often.
-DRY_SECONDS = 0.2
-DRY_SECONDS_RECALLED = 0.02
-WINDOWS = {Period.MINUTE: 60, Period.DAY: 86400, Period.MONTH: 2592000}
-ORDER = [*WINDOWS, Period.ALWAYS]
-HeaderList = list[tuple[bytes, bytes]]
+ORDER = list(Period)
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Lease:
-    """What this process may still spend of one bucket. Times in Unix seconds of the database.
-
-    `remaining` was left for everybody when the last block came; `dry_from` units are refused until `dry_until`
-    without asking again.
-    """
-
-    limit: Limit
-    units: int = 0
-    remaining: int = 0
-    low: int = 0
-    starts_at: float = 0.0
-    ends_at: float = 0.0
-    period_start: datetime = ALWAYS[0]
-    dry_from: int = 0
-    dry_until: float = 0.0
-    dry_elsewhere: bool = False
-    grant: Grant | None = None
-
-    @property
-    def left(self) -> int:
-        return self.remaining + self.units
-
-    def covers(self, units: int, now: float) -> bool:
-        return self.units >= units and self.starts_at <= now < self.ends_at
-
-    def take(self, grant: Grant) -> None:
-        """Adds what was granted; what is left of a period that ended is worth nothing."""
-        ends_at = grant.period_end.timestamp()
-        if ends_at != self.ends_at:
-            self.units, self.ends_at = 0, ends_at
-            self.period_start, self.starts_at = grant.period_start, grant.period_start.timestamp()
-        self.units += grant.units
-        self.remaining = grant.remaining
-        self.grant = grant
-        if grant.units:
-            self.low = grant.units // LOW_SHARE
-
-    def refused(self, need: int, *, now: float, recalled: bool) -> None:
-        """Remembers that so many units cannot be had; for a moment only if others were asked to give back theirs."""
-        self.dry_elsewhere = bool(self.grant and self.grant.elsewhere)
-        self.dry_from = need
-        self.dry_until = now + (DRY_SECONDS_RECALLED if recalled and self.dry_elsewhere else DRY_SECONDS)
 
 
 @dataclass(slots=True)
@@ -92,29 +39,10 @@ class Applying:
     holding: "Holding"
     leases: tuple[Lease, ...]
     slots: tuple[Lease, ...]
-    policy: bytes = field(init=False)
-    names: tuple[tuple[str, int, Lease], ...] = field(init=False)
+    rate: RateLimit = field(init=False)
 
     def __post_init__(self) -> None:
-        named = [lease for lease in (*self.leases, *self.slots) if lease.limit.limit is not None]
-        self.policy = ", ".join([_policy(lease.limit) for lease in named]).encode()
-        self.names = tuple([(f'"{quota_limits.name_of(one.limit)}";r=', _warn_at(one.limit), one) for one in named])
-
-    def headers(self, now: float) -> HeaderList:
-        """The RateLimit headers (draft-ietf-httpapi-ratelimit-headers), and a warning if little is left."""
-        parts, warnings = [], []
-        for name, warn_at, lease in self.names:
-            if lease.ends_at:  # else nothing is known of it yet
-                left = lease.remaining + lease.units
-                ends = f";t={max(0, int(lease.ends_at - now))}" if lease.limit.period != Period.ALWAYS else ""
-                parts.append(f"{name}{left}{ends}")
-                if left <= warn_at:
-                    warnings.append(_warning(name, lease))
-        policy = (b"ratelimit-policy", self.policy)
-        found = [(b"ratelimit", ", ".join(parts).encode()), policy] if parts else [policy]
-        if warnings:
-            found.append((b"x-quota-warning", ", ".join(warnings).encode()))
-        return found
+        self.rate = RateLimit(self.leases, self.slots)
 
 
 @dataclass(slots=True)
@@ -163,9 +91,9 @@ class Leases:
     def spend(self, key: KeyEntry, deployment: str, rows: int) -> Spent | None:
         """Takes units for so many rows from each bucket that applies, or none if a lease does not cover them."""
         now = clock.now()
+        applying = self.of(key, deployment)
         if not rows:
             return Spent((), (), 0, now)
-        applying = self.of(key, deployment)
         leases, slots = applying.leases, applying.slots
         for lease in leases:
             if lease.units < rows or lease.ends_at <= now or lease.starts_at > now:
@@ -368,23 +296,6 @@ def _needs(applying: Applying, rows: int) -> Iterable[tuple[Lease, int]]:
 def _wanted(lease: Lease, minimum: int) -> int:
     share = LARGEST_BLOCK if lease.limit.limit is None else lease.limit.limit // BLOCK_SHARE
     return max(minimum, min(share, LARGEST_BLOCK), 1)
-
-
-def _policy(limit: Limit) -> str:
-    window = WINDOWS.get(Period(limit.period))
-    return f'"{quota_limits.name_of(limit)}";q={limit.limit};' + (
-        f"w={window}" if window else 'qu="concurrent-requests"'
-    )  # fmt: skip
-
-
-def _warn_at(limit: Limit) -> int:
-    """From so many units left on an answer warns; a minute comes to its end too often for that."""
-    return limit.limit // WARNED_SHARE if limit.limit and limit.period in (Period.DAY, Period.MONTH) else -1
-
-
-def _warning(name: str, lease: Lease) -> str:
-    limit = lease.limit.limit or 1
-    return f"{name.split(';')[0]};used={100 * (limit - lease.left) // limit}"
 
 
 def _closing_old_connections(verb: Callable[..., Result], arguments: dict[str, Any]) -> Result:

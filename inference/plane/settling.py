@@ -197,8 +197,7 @@ class Settling:
         key, deployment = exchange.key, exchange.deployment
         if key is None:
             return []
-        applying = self.leases.known(key, "" if deployment is None else deployment.name)
-        return applying.headers(clock.now()) if applying.policy else []
+        return self.leases.known(key, "" if deployment is None else deployment.name).rate.headers(clock.now())
 
 
 def protocol_of(exchange: Exchange) -> WireProtocol:

@@ -131,14 +131,13 @@ def test_a_closed_producer_returns_what_it_held(small: Tenant) -> None:
         assert not QuotaLease.across_tenants.exists()
 
 
-def test_more_than_was_leased_is_consumed_as_far_as_the_limit_allows(
-    small: Tenant, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_more_than_was_leased_is_consumed_all_the_same(small: Tenant, caplog: pytest.LogCaptureFixture) -> None:
     lease(small, wanted=20, minimum=20)
     lease(small, producer="p2", wanted=70, minimum=70)
     used(small, 35, "s1")
     found = bucket(small)
-    assert (found.consumed, found.leased) == (30, 70)
+    assert (found.consumed, found.leased, found.limit) == (35, 70, 105)
+    assert lease(small).remaining == 0
     assert "had leased 20" in caplog.text
     with scoping.tenant(small.pk):
         rows = UsageHour.objects.for_tenant(small)

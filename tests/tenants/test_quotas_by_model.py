@@ -52,7 +52,6 @@ class Naive:
 
     def __init__(self) -> None:
         self.limits: dict[tuple[str, str], int] = {}
-        self.held: dict[Place, int] = {}  # what a bucket allows at least: it never shrinks below what is spoken for
         self.consumed: dict[Place, int] = {}
         self.leased: dict[tuple[Place, str], int] = defaultdict(int)
         self.events: list[tuple[datetime, str, str, int]] = []
@@ -86,7 +85,6 @@ class Naive:
         for place in places:
             self.open(place)
             spoken = self.consumed[place] + self.outstanding(place)
-            self.held[place] = max(self.limits[place[:2]], spoken)
             rooms.append(self.limits[place[:2]] - spoken)
         if any(room < rows for room in rooms):
             return [0] * len(places)
@@ -103,8 +101,7 @@ class Naive:
                 if place in self.consumed:
                     own = min(rows, self.leased[place, producer])
                     self.leased[place, producer] -= own
-                    room = self.held[place] - self.consumed[place] - self.outstanding(place)
-                    self.consumed[place] += min(rows, room)
+                    self.consumed[place] += rows
 
 
 def asked(limits: dict[tuple[str, str], int], scopes: tuple[str, ...]) -> list[tuple[str, str]]:
