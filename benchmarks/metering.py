@@ -19,7 +19,12 @@ ROUNDS = 9
 SECONDS = 1.0
 WARM_UP = 0.3
 AT_MOST_PERCENT = 5.0
-SERVERS = {"none": "benchmarks.unmetered_server", "process": "aiaas_site.server", "disk": "aiaas_site.server"}
+SERVERS = {
+    "without metering": ("benchmarks.unmetered_server", "process"),
+    "metering, process": ("aiaas_site.server", "process"),
+    "metering, disk": ("aiaas_site.server", "disk"),
+}
+BARE, BOUNDED, *_ = SERVERS
 
 
 def measure(site: LiveSite) -> list[Figure]:
@@ -32,10 +37,8 @@ def measure(site: LiveSite) -> list[Figure]:
     request = load.request("/v1/models/tiny:predict", key, ours.TINY_BODY, "application/json")
     ports = {mode: free_port() for mode in SERVERS}
     started = [
-        site.start_server(
-            port=ports[mode], module=module, METERING_DURABILITY="process" if mode == "none" else mode
-        )  # fmt: skip
-        for mode, module in SERVERS.items()
+        site.start_server(port=ports[mode], module=module, METERING_DURABILITY=durability)
+        for mode, (module, durability) in SERVERS.items()
     ]
     for port in ports.values():
         load.run(port, [request], connections=4, seconds=SECONDS)
@@ -51,19 +54,17 @@ def _figures(ports: dict[str, int], request: bytes, connections: int) -> list[Fi
     for number in range(ROUNDS):
         turn = list(ports.items())
         for mode, port in turn[number % len(turn) :] + turn[: number % len(turn)]:
-            found = load.run(port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
-            assert not found.errors, f"{found.errors} errors with {mode}"
-            rounds[mode].append(found)
+            one = load.run(port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
+            assert not one.errors, f"{one.errors} errors with {mode}"
+            rounds[mode].append(one)
     figures = []
-    for mode, found in rounds.items():
-        name = {"none": "without metering", "process": "metering, process", "disk": "metering, disk"}[mode]
+    for mode in rounds:
+        found, bare = rounds[mode], rounds[BARE]
         per_second = statistics.median(one.per_second for one in found)
-        figures.append(Figure(f"{name}, {connections} connections", per_second, "req/s"))
+        figures.append(Figure(f"{mode}, {connections} connections", per_second, "req/s"))
         figures.append(Figure("  p50", statistics.median(one.p50_ms for one in found), "ms"))
-        if mode != "none":
-            shares = [
-                100 * (1 - one.per_second / bare.per_second) for one, bare in zip(found, rounds["none"], strict=True)
-            ]
-            bound = AT_MOST_PERCENT if mode == "process" else None
-            figures.append(Figure("  of the throughput without it", statistics.median(shares), "%", at_most=bound))
+        if mode != BARE:
+            lost = [100 * (1 - it.per_second / other.per_second) for it, other in zip(found, bare, strict=True)]
+            bound = AT_MOST_PERCENT if mode == BOUNDED else None
+            figures.append(Figure("  less than without it", statistics.median(lost), "%", at_most=bound))
     return figures

@@ -24,10 +24,11 @@ from modelhub.models import TrainingJob
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, Item, Task
 from modelhub.training import Hold, LeaseLost
-from tenants import scoping
+from tenants import archive, scoping
 
 SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4
+SECONDS_BETWEEN_SWEEPS = 6 * 3600.0
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_RETRY = 60.0
 SECONDS_TO_STOP = 3.0
@@ -52,6 +53,7 @@ class Trainer:
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._stopping = False
         self._accrue_at = 0.0
+        self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
 
     def stop(self, *_: object) -> None:
         """From now on no job is taken, and the one at hand is put back."""
@@ -76,6 +78,7 @@ class Trainer:
     def run_one(self) -> bool:
         """Does the next job, if there is one."""
         self._accrue()
+        self._sweep()
         with scoping.operator():
             job = training.claim(trainer=self.name, now=timezone.now())
         if job is None:
@@ -100,6 +103,17 @@ class Trainer:
         except Exception:
             # Nothing that is wrong there may end a training.
             logger.exception("stored bytes could not be told to the ledger; it is tried again")
+            connection.close()
+
+    def _sweep(self) -> None:
+        """Removes what failed transactions left in the ledger's archive."""
+        if time.monotonic() < self._sweep_at:
+            return
+        self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
+        try:
+            archive.sweep(now=timezone.now())
+        except Exception:
+            logger.exception("the archive could not be swept; it is tried again")
             connection.close()
 
     def _wait(self, seconds: float) -> None:
