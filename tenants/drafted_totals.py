@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Case, DateField, Q, Sum, Value, When
 
 from tenants import pricing
 from tenants.models import Plan, Price, Tenant, UsageDay, UsageMonth
@@ -17,7 +17,7 @@ Quantities = dict[tuple[str, date], Decimal]
 def of(*, month: date, without: Collection[str] = ()) -> dict[str, Decimal]:
     """The totals by tenant, of those that used something and are not in `without`; needs the operator's scope.
 
-    Quantities are summed no finer than prices need: by months, and by days where a price begins amid the month.
+    Quantities are summed no finer than prices need: by months, and where prices begin amid the month, up to the days.
     """
     end = pricing.month_after(month)
     prices = _prices()
@@ -42,10 +42,15 @@ def _quantities(month: date, end: date, prices: dict[str, list[FlatPrice]]) -> d
     for tenant, meter, quantity in _by_month(month, by_day):
         found.setdefault(tenant, {})[meter, month] = quantity
     for plan, meters in by_day.items():
+        begun = sorted({p.valid_from for p in prices[plan] if p.meter in meters and month < p.valid_from < end})
+        since = Case(
+            *(When(day__gte=day, then=Value(day, DateField())) for day in reversed(begun)),
+            default=Value(month, DateField()),
+        )
         days = UsageDay.across_tenants.filter(tenant__plan=plan, meter__in=meters, day__gte=month, day__lt=end)
-        sums = days.values("tenant_id", "meter", "day").annotate(total=Sum("quantity"))
-        for row in sums.order_by():
-            found.setdefault(row["tenant_id"], {})[row["meter"], row["day"]] = row["total"]
+        sums = days.values("tenant_id", "meter", since=since).annotate(total=Sum("quantity")).order_by()
+        for tenant, meter, day, quantity in sums.values_list("tenant_id", "meter", "since", "total"):
+            found.setdefault(tenant, {})[meter, day] = quantity
     return found
 
 
