@@ -133,6 +133,10 @@ def _over_all(site: LiveSite) -> dict[str, Any]:
 
     for kind in ("revenue", "tenants", "compute"):
         found[kind] = _median_ms(lambda kind=kind: report(kind))  # type: ignore[misc]
+    started = time.process_time()
+    report("revenue")
+    cpu = (time.process_time() - started) * 1000
+    print(f"{TENANTS:,} tenants, revenue: {cpu:.0f} ms of this process's CPU, whatever else the machine does")
     for meter in ("predictions", "training_seconds"):
         Price.objects.create(
             plan_id="standard", meter=meter, valid_from=months[0] + timedelta(days=9), amount=1, per=1000, unit="units"
@@ -141,7 +145,7 @@ def _over_all(site: LiveSite) -> dict[str, Any]:
     connection.close()
     for name, ms in found.items():
         print(f"{TENANTS:,} tenants, {name}: {ms:.0f} ms")
-    return {"over_all_ms": found}
+    return {"over_all_ms": found, "revenue_cpu_ms": cpu}
 
 
 def _median_ms(do: Callable[[], None]) -> float:

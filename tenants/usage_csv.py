@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from tenants import csv_cells
 from tenants.report_tables import Writable
@@ -16,13 +17,16 @@ def write(rows: Iterable[Total], *, key_names: Mapping[str, str], into: Writable
     """Writes the sums as they come; a group that was not asked for is an empty cell."""
     writer = csv.writer(into)
     writer.writerow(HEADER)
+    cell = lru_cache(maxsize=10_000)(csv_cells.cell)  # Names come again in each bucket.
+    start: datetime | None = None
+    times = ("", "")
     for row in rows:
+        if row.start is not start:
+            start, times = row.start, (_iso(row.start), _iso(row.end))
         of = row.groups.get
-        values = (
-            _iso(row.start), _iso(row.end), of("key"), key_names.get(of("key", "")), of("deployment"), of("model"),
-            of("version"), of("meter"), plain(row.quantity),
-        )  # fmt: skip
-        writer.writerow([csv_cells.cell(value) for value in values])
+        key = of("key")
+        names = (key, key_names.get(key) if key else None, of("deployment"), of("model"), of("version"), of("meter"))
+        writer.writerow((*times, *map(cell, names), plain(row.quantity)))
 
 
 def plain(quantity: Decimal) -> str:

@@ -48,13 +48,13 @@ def totals(
 ) -> list[Total]:
     """Up to `count` sums in the order of time and groups, from beyond a place in it; needs the tenant's scope."""
     rows = _sums(tenant, report, beyond=beyond, backwards=backwards)
-    return [_total(report, row) for row in rows[:count]]
+    return list(_totals(report, rows[:count]))
 
 
 def every_total(*, tenant: Tenant, report: Report) -> Iterator[Total]:
     """All sums in their order, a few thousand in memory at a time; needs the tenant's scope until the last one."""
     rows = _sums(tenant, report, beyond=None, backwards=False)
-    return (_total(report, row) for row in rows.iterator(chunk_size=ROWS_AT_ONCE))
+    return _totals(report, rows.iterator(chunk_size=ROWS_AT_ONCE))
 
 
 def key_names(*, tenant: Tenant, ids: Iterable[str] | None = None) -> dict[str, str]:
@@ -113,15 +113,15 @@ def _beyond(columns: tuple[str, ...], place: tuple[Any, ...], direction: str) ->
     return condition
 
 
-def _total(report: Report, row: dict[str, Any]) -> Total:
-    bucket = _moment(row["bucket"])
-    return Total(
-        bucket=bucket,
-        start=max(bucket, report.start),
-        end=min(bucket_end(report.width, bucket), report.end),
-        groups={group: row[group] for group in report.groups},
-        quantity=row["total"],
-    )
+def _totals(report: Report, rows: Iterable[dict[str, Any]]) -> Iterator[Total]:
+    """The rows as totals; those of one bucket, which follow each other, share its times."""
+    of, bucket, start, end = None, report.start, report.start, report.end
+    for row in rows:
+        if row["bucket"] != of:
+            of, bucket = row["bucket"], _moment(row["bucket"])
+            start, end = max(bucket, report.start), min(bucket_end(report.width, bucket), report.end)
+        groups = {group: row[group] for group in report.groups}
+        yield Total(bucket=bucket, start=start, end=end, groups=groups, quantity=row["total"])
 
 
 def _moment(bucket: date) -> datetime:

@@ -199,7 +199,8 @@ class _Run:
             over_limit = self._watch(child)
         finally:
             child.close()
-        seconds = Decimal(f"{child.seconds:.3f}")
+        # One that ended while nobody looked may have lived longer than it may be billed for.
+        seconds = Decimal(f"{min(child.seconds, settings.TRAINING_MAX_SECONDS):.3f}")
         if self._cancel_wanted:
             self._end(lambda: training.cancelled(hold=self._hold, seconds=seconds, now=timezone.now()))
         elif child.status == 0 and not over_limit:

@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.manager
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import migrations, models
 
 from tenants.row_security import protect
@@ -73,6 +74,7 @@ class Migration(migrations.Migration):
                         fields=("tenant", "day", "key", "deployment", "version", "meter"), name="one_sum_a_day"
                     )
                 ],
+                "indexes": [BrinIndex(autosummarize=True, fields=["day"], name="usage_by_day", pages_per_range=32)],
             },
             managers=[
                 ("across_tenants", django.db.models.manager.Manager()),

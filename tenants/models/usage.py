@@ -1,5 +1,6 @@
 """The ledger: hourly sums of usage, the segments that they came from, and who wrote those."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.utils import timezone
 
@@ -114,6 +115,8 @@ class UsageDay(TenantOwned):
                 fields=["tenant", "day", "key", "deployment", "version", "meter"], name="one_sum_a_day"
             )
         ]
+        # Days come in order, so an index of a few pages finds those of a month among all tenants'.
+        indexes = [BrinIndex(fields=["day"], autosummarize=True, pages_per_range=32, name="usage_by_day")]
 
     def __str__(self) -> str:
         return f"{self.day} {self.meter} {self.quantity.normalize():f}"

@@ -255,7 +255,7 @@ def test_a_budget_that_is_used_up_before_there_is_a_version_fails_the_job_in_wor
     at.site.python(PRICE.format(amount="0.10"))
     before = at.training_seconds()
     with at.trainer():
-        found = at.wait(at.train(budget="1.00", epochs=200), ended)
+        found = at.wait(at.train(budget="1.00", epochs=200), ended, seconds=300)
     assert found["state"] == "failed", found
     assert "its budget of 1.00 EUR, which pays 10.000 seconds, before there was a version to keep" in found["error"]
     assert found["training_seconds"] <= 10
@@ -266,7 +266,7 @@ def test_a_budget_that_is_used_up_before_there_is_a_version_fails_the_job_in_wor
 def test_a_job_within_its_budget_is_done_whole(at: TrainingSite) -> None:
     at.site.python(PRICE.format(amount="0.0001"))
     with at.trainer():
-        found = at.wait(at.train(budget="0.30", epochs=2, steps_per_epoch=2), ended)
+        found = at.wait(at.train(budget="0.30", epochs=2, steps_per_epoch=2), ended, seconds=300)
     assert (found["state"], len(found["metrics"]), found["stop_reason"]) == ("succeeded", 2, None)
 
 
