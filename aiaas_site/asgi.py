@@ -92,7 +92,7 @@ class Door:
         if declared > limit:
             await _refuse(TooLarge(f"The body has {declared:,} bytes; the limit is {limit:,}."), send)
         else:
-            # WSGI knows X_Forwarded_For from X-Forwarded-For no more, and proxies watch over the latter only.
+            # In WSGI X_Forwarded_For would pass for X-Forwarded-For, and proxies watch over the latter only.
             headers = [(name, value) for name, value in scope["headers"] if b"_" not in name]
             await self._control({**scope, "headers": headers}, receive, send)
 

@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="apikey",
             name="last_used_at",
-            field=models.DateTimeField(blank=True, help_text="To the minute.", null=True),
+            field=models.DateTimeField(blank=True, help_text="To a minute or two.", null=True),
         ),
         migrations.AddField(
             model_name="apikey",

@@ -33,7 +33,7 @@ class ApiKey(TenantOwned):
     created_by = models.CharField(max_length=120)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the minute.")
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To a minute or two.")
     replaces = models.OneToOneField(
         "self", models.PROTECT, null=True, blank=True, related_name="successor", help_text="The key it was rotated from"
     )
