@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import metering, month, shipping
+from benchmarks import closing, metering, month, operator_reports, shipping
 from benchmarks.figures import Figure, show
 from tests.live import LiveSite, live_site
 
@@ -23,6 +23,8 @@ PARTS: dict[str, tuple[str, Callable[[LiveSite], list[Figure]]]] = {
     "metering": ("What metering takes of the plane's throughput", metering.measure),
     "shipping": ("Events into the rollup", shipping.measure),
     "month": (f"A tenant with {month.SERIES:,} series in {month.HOURS} hours", month.measure),
+    "reports": (f"The operator's reports over {operator_reports.TENANTS:,} tenants", operator_reports.measure),
+    "closing": ("Closing", closing.part),
 }
 
 

@@ -32,7 +32,17 @@ with scoping.operator():
                  generate_series(0, {hours} - 1) AS hour
             WHERE tenant.name = 'month'
         ''', [start])
-        cursor.execute("ANALYZE tenants_usagehour")
+        cursor.execute('''
+            INSERT INTO tenants_usageday (tenant_id, day, key, deployment, version, meter, quantity)
+            SELECT tenant_id, (hour AT TIME ZONE 'UTC')::date, key, deployment, version, meter, sum(quantity)
+            FROM tenants_usagehour GROUP BY 1, 2, 3, 4, 5, 6
+        ''')
+        cursor.execute('''
+            INSERT INTO tenants_usagemonth (tenant_id, month, meter, quantity)
+            SELECT tenant_id, date_trunc('month', day)::date, meter, sum(quantity) FROM tenants_usageday
+            GROUP BY 1, 2, 3
+        ''')
+        cursor.execute("ANALYZE tenants_usagehour, tenants_usageday, tenants_usagemonth")
 print(1)
 """
 

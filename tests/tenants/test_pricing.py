@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tenants import pricing
@@ -300,3 +300,30 @@ def test_tiers_that_hold() -> None:
 @pytest.mark.parametrize("text", ["2026-1", "2026-13", "2026-00", "26-11", "2026-11-01", "٢٠٢٦-11", "0000-01", "", "x"])
 def test_what_is_no_month(text: str) -> None:
     assert pricing.month_of(text) is None
+
+
+@given(plan=st.lists(st.integers(1, 60), min_size=0, max_size=3), used=st.integers(0, 200), more=st.integers(0, 200))
+@example(plan=[100], used=99, more=2)
+def test_what_is_used_more_adds_no_more_than_was_said_whatever_tier_it_reaches(
+    plan: list[int], used: int, more: int
+) -> None:
+    """By volume, all that was used moves into the tier that is reached."""
+    bounds = [str(up_to) for up_to in sorted(set(plan))]
+    written = zip([*bounds, None], ("0.9", "0.2", "1.7", "0.4"), strict=False)
+    price = a_price(model="volume", tiers=tiers(*written), included=Decimal(3))
+    for share in (Fraction(1), Fraction(1, 3)):
+        before = pricing.cost(price, quantity=Decimal(used), share=share)
+        after = pricing.cost(price, quantity=Decimal(used + more), share=share)
+        said = pricing.adds_at_most(price, used=Decimal(used), cost_of_used=before, quantity=Decimal(more))
+        assert after - before <= said
+
+
+@pytest.mark.parametrize(
+    ("model", "amount", "quantity"),
+    [("per_unit", "10", "3333"), ("package", "10", "3000"), ("flat", "10", None), ("per_unit", "0", None)],
+)
+def test_what_an_amount_pays_for(model: str, amount: str, quantity: str | None) -> None:
+    """Three euros for a thousand: of packages, only whole ones."""
+    price = a_price(model=model, amount="3" if amount != "0" else "0", per=Decimal(1000))
+    found = pricing.affordable(price, amount=Decimal("10"), places=0)
+    assert found == (None if quantity is None else Decimal(quantity))
