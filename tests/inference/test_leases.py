@@ -70,7 +70,7 @@ def limits_of(tenant_id: str) -> list[quota_limits.Limit]:
         return list(quota_limits.of(tenant_id).values())
 
 
-def put(tenant: Tenant, limit: int, **place: str) -> None:
+def put(tenant: Tenant, limit: int, **place: Any) -> None:
     with scoping.operator():
         Plan.objects.update(predictions_per_minute=None, predictions_per_month=None)
         rows = QuotaLimit.objects.for_tenant(tenant)
