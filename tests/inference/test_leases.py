@@ -75,7 +75,7 @@ def put(tenant: Tenant, limit: int, **place: Any) -> None:
         Plan.objects.update(predictions_per_minute=None, predictions_per_month=None)
         rows = QuotaLimit.objects.for_tenant(tenant)
         if not rows.filter(**place).update(limit=limit):
-            QuotaLimit.objects.create(tenant=tenant, set_by="operator", limit=limit, **place)
+            rows.create(tenant=tenant, set_by="operator", limit=limit, **place)
 
 
 def run(
