@@ -70,12 +70,12 @@ def limits_of(tenant_id: str) -> list[quota_limits.Limit]:
         return list(quota_limits.of(tenant_id).values())
 
 
-def put(tenant: Tenant, limit: int, **place: str) -> None:
+def put(tenant: Tenant, limit: int, **place: Any) -> None:
     with scoping.operator():
         Plan.objects.update(predictions_per_minute=None, predictions_per_month=None)
         rows = QuotaLimit.objects.for_tenant(tenant)
         if not rows.filter(**place).update(limit=limit):
-            QuotaLimit.across_tenants.bulk_create([QuotaLimit(tenant=tenant, set_by="operator", limit=limit, **place)])
+            rows.create(tenant=tenant, set_by="operator", limit=limit, **place)
 
 
 def run(
