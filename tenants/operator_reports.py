@@ -109,6 +109,8 @@ def billed(*, months: Sequence[date], issued: Iterable[IssuedTotal]) -> list[Bil
     plans = dict(Tenant.objects.values_list("pk", "plan_id"))
     currencies = dict(Plan.objects.values_list("pk", "currency"))
     closed: dict[date, set[str]] = defaultdict(set)
+    for one in found:
+        closed[one.month].add(one.tenant_id)
     for tenant, month in ClosedMonth.across_tenants.filter(month__in=months).values_list("tenant_id", "month"):
         closed[month].add(tenant)
     for month in months:

@@ -4,7 +4,6 @@ A producer's watermark is of its own clock, as its events are, and never ahead o
 when `blocking` names nobody.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,10 +29,6 @@ class Blocking:
     producer: str
     complete_until: datetime
     reason: str
-
-
-# Who else may hold a period open, as other apps say: given its end, whose usage is not told to the ledger yet.
-told_later: list[Callable[[datetime], list[Blocking]]] = []
 
 
 def open_producer(*, producer: str, now: datetime, records_at_once: bool = False) -> None:
@@ -79,8 +74,6 @@ def blocking(end: datetime) -> list[Blocking]:
     recorded = quotas.database_time() - GRACE
     if recorded < end:
         found.append(Blocking("", recorded, f"what is recorded in transactions is complete {GRACE.seconds} s later"))
-    for others in told_later:
-        found += others(end)
     return sorted(found, key=lambda one: (one.complete_until, one.producer))
 
 

@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
 
-from django.db.models import Min, Q, Sum
+from django.db.models import Q, Sum
 
 from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import files
 from modelhub.storage.blobs import PRODUCER, logger
 from tenants import producers, scoping, usage
 from tenants.models import Meter
-from tenants.producers import Blocking
 
 HOUR = timedelta(hours=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -54,15 +53,6 @@ def accrue(*, now: datetime) -> int:
     # Storing may be under way for a tenant that had nothing stored.
     producers.move_watermark(producer=PRODUCER, watermark=now - producers.GRACE)
     return told
-
-
-def blocking(end: datetime) -> list[Blocking]:
-    """What holds a period open: bytes stored before its end that the ledger has not been told of."""
-    with scoping.operator():
-        until = StorageAccrual.objects.filter(until__lt=end).aggregate(least=Min("until"))["least"]
-    if until is None:
-        return []
-    return [Blocking(PRODUCER, until, "stored bytes are told to the ledger once an hour, by the trainer's process")]
 
 
 def _accrue(*, tenant_id: str, since: datetime, now: datetime) -> bool:

@@ -167,6 +167,6 @@ def test_the_operator_sees_who_holds_up_what() -> None:
     assert f"complete until {NOVEMBER:%Y-%m-%d %H:%M:%S} UTC" in told
     assert "manage.py retry_segment plane-1.7" in told
     assert [line.split()[1] for line in told.splitlines() if line.startswith(("plane-1 ", "gone "))] == [
-        "open",
         "written",
+        "open",
     ]

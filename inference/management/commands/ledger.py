@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def _producers(self) -> None:
         self.stdout.write(f"\n{'producer':50} {'state':12} {'watermark':20} {'heard of':20}")
-        for row in UsageProducer.objects.filter(drained_at=None).order_by("started_at"):
+        for row in UsageProducer.objects.filter(drained_at=None).order_by("started_at", "id"):
             self.stdout.write(f"{row.pk:50} {_state(row):12} {_time(row.watermark):20} {_time(row.seen_at):20}")
 
     def _rejected(self) -> None:
