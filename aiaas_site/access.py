@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 
 from inference import access_log
 from inference.access_log import PATH_CHARACTERS, Access, claimed, written_time
-from tenants import ids, origin
+from tenants import addresses, ids, origin
 from tenants.accounts import Caller
 from tenants.origin import Origin
 
@@ -34,9 +34,10 @@ class RequestIds:
 
 
 def _origin(request: HttpRequest, request_id: str) -> Origin:
+    peer, forwarded_for = request.META.get("REMOTE_ADDR") or "", request.headers.get("X-Forwarded-For", "")
     return origin.of_request(
-        address=request.META.get("REMOTE_ADDR") or "",
-        forwarded_for=request.headers.get("X-Forwarded-For", ""),
+        address=str(addresses.sender(peer, forwarded_for) or peer),
+        forwarded_for=forwarded_for,
         user_agent=request.headers.get("User-Agent", ""),
         request_id=request_id,
     )

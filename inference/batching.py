@@ -32,11 +32,7 @@ Prepare = Callable[[list["Work"]], Tensors]
 
 
 class Receipt(Protocol):
-    """What is written down of an answered request, and how its caller is told."""
-
-    def payload(self, work: "Work") -> bytes | None:
-        """The record for the ledger; none for what is not billed."""
-        ...
+    """How the caller of answered work is told."""
 
     def settle(self, error: Exception | None) -> None: ...
 

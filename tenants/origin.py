@@ -17,7 +17,7 @@ AGENT_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`forwarded_for` and `user_agent` are what the caller claims; `address` is where its connection came from."""
+    """`forwarded_for` and `user_agent` are what the caller claims; `address` is where it is, our own proxies aside."""
 
     address: str = ""
     forwarded_for: str = ""

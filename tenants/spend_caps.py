@@ -2,7 +2,7 @@
 
 The cost so far is that of the month's usage and fees. What processes have leased of the tenant's month counts on top of
 it at the dearest price, and no lease is granted beyond what the rest of the money buys at that price: so predictions
-stop before the cap, whatever is under way (docs/decisions/0008-spend-caps.md).
+stop before the cap, whatever is under way (docs/decisions/0009-spend-caps.md).
 """
 
 from collections.abc import Sequence

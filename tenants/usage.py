@@ -7,7 +7,7 @@ little-endian, then the payload: JSON of `[id, at_ms, tenant, key, deployment, v
 import logging
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Any
@@ -24,6 +24,8 @@ from tenants.models import Meter, UsageSegment
 from tenants.producers import blocking, close_producer, complete_until, open_producer
 from tenants.quota_limits import PREDICTION_PERIODS
 from tenants.quotas import Use
+from tenants.usage_sums import Sums
+from tenants.usage_totals import HOUR_MS, MINUTE_MS, Quantity, Series, Totals
 
 __all__ = [
     "Brought", "UsageEvent", "blocking", "close_producer", "complete_until", "decode", "encode", "open_producer",
@@ -31,9 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 HEADER = struct.Struct("<II")
-HOUR_MS = 3_600_000
 EPOCH = date(1970, 1, 1).toordinal()
-MINUTE_MS = 60_000
 COMPUTE_US = "compute_us"  # Microseconds in an event, summed into milliseconds.
 METERS = frozenset({*Meter.values, COMPUTE_US} - {Meter.COMPUTE_MS})
 WHOLE = frozenset({Meter.PREDICTIONS.value, COMPUTE_US})  # A part of a microsecond would be rounded in the rollup.
@@ -62,26 +62,15 @@ class NotAnEvent(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """A segment as its producer brings it. All of the producer's events of before the watermark have arrived then."""
+    """A segment as its producer brings it. All of the producer's events of before the watermark have arrived then.
+
+    With `sums`, which were added up when the events were written, they are not read again.
+    """
 
     id: str
     data: bytes
     watermark: datetime | None
-
-
-Quantity = int | Decimal
-Series = tuple[str, int, str, str, str]  # tenant, hours since 1970, key, deployment, version
-
-
-@dataclass(slots=True)
-class _Totals:
-    """The sums of a segment."""
-
-    events: int = 0
-    first_ms: int | None = None
-    last_ms: int | None = None
-    quantities: dict[Series, dict[str, Quantity]] = field(default_factory=dict)
-    predictions: dict[tuple[str, int, str, str], int] = field(default_factory=dict)  # tenant, minute, key, deployment
+    sums: Sums | None = None
 
 
 def encode(event: UsageEvent) -> bytes:
@@ -168,7 +157,7 @@ def payloads(segment: bytes) -> tuple[list[list[Any]], int]:
     return rows, position
 
 
-def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
+def _totals(rows: Sequence[Sequence[Any]]) -> Totals:
     quantities: dict[Series, dict[str, Quantity]] = {}
     predictions: dict[tuple[str, int, str, str], int] = {}
     times = []
@@ -186,7 +175,7 @@ def _totals(rows: Sequence[Sequence[Any]]) -> _Totals:
             if "predictions" in meters:
                 minute = (tenant, at_ms // MINUTE_MS, key, deployment)
                 predictions[minute] = predictions.get(minute, 0) + meters["predictions"]
-    return _Totals(
+    return Totals(
         events=len(times),
         first_ms=min(times, default=None),
         last_ms=max(times, default=None),
@@ -202,7 +191,9 @@ def _finite(text: str) -> Decimal:
     return quantity
 
 
-def _totals_of(segment: Brought) -> _Totals:
+def _totals_of(segment: Brought) -> Totals:
+    if segment.sums is not None and segment.sums.size == len(segment.data):
+        return segment.sums.totals()
     rows, good = payloads(segment.data)
     if good < len(segment.data):
         logger.warning("segment %s: %d of its %d bytes are whole frames", segment.id, good, len(segment.data))
@@ -213,7 +204,7 @@ def _totals_of(segment: Brought) -> _Totals:
 
 
 def _take(
-    producer: str, archived: Mapping[str, Archived], totals: Mapping[str, _Totals], watermark: datetime | None
+    producer: str, archived: Mapping[str, Archived], totals: Mapping[str, Totals], watermark: datetime | None
 ) -> int:
     new = _insert(
         [
@@ -239,7 +230,7 @@ def _take(
     return len(new)
 
 
-def _merged(totals: Sequence[_Totals]) -> _Totals:
+def _merged(totals: Sequence[Totals]) -> Totals:
     """The sums of several segments; what it is made of is not used any more."""
     merged = totals[0]
     with localcontext(EXACT):
@@ -306,7 +297,7 @@ MONTHS = ("tenant", "month", "meter", "quantity")
 Row = tuple[Any, ...]
 
 
-def _add_to_rollup(totals: _Totals) -> None:
+def _add_to_rollup(totals: Totals) -> None:
     """Hours, their days, their months, each in the order of its keys: two shippers that meet never wait in a ring."""
     hours: list[Row] = []
     for series, sums in totals.quantities.items():
@@ -348,7 +339,7 @@ def stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
     return meter, Decimal(quantity)
 
 
-def _used(totals: _Totals) -> dict[Use, int]:
+def _used(totals: Totals) -> dict[Use, int]:
     used: dict[Use, int] = {}
     for (tenant, minute, key, deployment), count in totals.predictions.items():
         moment = datetime.fromtimestamp(minute * 60, UTC)

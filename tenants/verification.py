@@ -11,6 +11,7 @@ from django.db import connection
 
 from tenants import archive, scoping, usage
 from tenants.models import Tenant
+from tenants.usage_totals import HOUR_MS
 
 SEGMENT, HOUR = "segment", "hour"
 # One statement, so that both are of the same moment though segments arrive meanwhile.
@@ -142,7 +143,7 @@ def _add(sums: dict[Sum, Decimal], rows: Sequence[Sequence[object]], start_ms: i
         if not start_ms <= at_ms < end_ms:
             continue
         events += 1
-        hour = datetime.fromtimestamp(at_ms // usage.HOUR_MS * (usage.HOUR_MS // 1000), UTC)
+        hour = datetime.fromtimestamp(at_ms // HOUR_MS * (HOUR_MS // 1000), UTC)
         for name, quantity in meters.items():
             meter, exact = usage.stored(name, Decimal(quantity))
             one = Sum(hour, str(key), str(deployment), str(version), str(meter))

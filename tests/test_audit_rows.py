@@ -13,8 +13,15 @@ __all__ = ["places"]
 pytestmark = pytest.mark.usefixtures("places")
 
 READING = ("GET",)
-# Routes that change something and leave no row, each with its reason.
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+# Routes that leave no row, each with its reason.
+EXCEPTIONS = {
+    ("POST", "/training-jobs/quote"): "it says what a job would cost, and makes none",
+    ("POST", "/batch-predictions/quote"): "it says what a job would cost, and makes none",
+    (
+        "POST",
+        "/leaked-keys",
+    ): "the text here is nobody's key; of one that is, tests/tenants/test_leaked_keys.py sees the row",
+}
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method not in READING], ids=str)

@@ -11,6 +11,7 @@ import numpy as np
 from inference.batching import Reply, Work
 from inference.engines.base import Tensors
 from inference.plane import clock
+from tenants.usage_sums import Counted
 
 if TYPE_CHECKING:
     from inference.plane.cache import Key
@@ -109,6 +110,16 @@ class Exchange:
             f'"{version.label}",{{"requests":1,"predictions":{work.rows},'
             f'"compute_us":{work.compute_us},"input_bytes":{len(self.request.body)}}}]'
         ).encode()
+
+    def counted(self, work: Work) -> Counted:
+        """The same as figures."""
+        assert self.key is not None
+        assert self.deployment is not None
+        version = self.served
+        return (
+            self.admitted_ms, version.tenant_id, self.key.id, self.deployment.name, version.label, work.rows,
+            work.compute_us, len(self.request.body),
+        )  # fmt: skip
 
     def keeping(self, render: Callable[[Tensors], Reply]) -> Callable[[Tensors], Reply]:
         """The renderer, which also keeps what the engine put out; called in the engine's thread."""

@@ -52,9 +52,9 @@ class Settling:
         if ran and answered:
             self._count(answered)
         try:
-            payloads = [work.receipt.payload(work) for work in answered if work.receipt]
-            if records := b"".join([frame(payload) for payload in payloads if payload is not None]):
-                self.spool.append(records)
+            billed = [(work, work.receipt) for work in answered if isinstance(work.receipt, Exchange)]
+            if records := b"".join([frame(exchange.payload(work)) for work, exchange in billed]):
+                self.spool.append(records, [exchange.counted(work) for work, exchange in billed])
         except Refusal as refusal:
             _fail(answered, refusal)
         except Exception as error:

@@ -45,10 +45,6 @@ class Comparison:
         self._found = copied(outputs)
         return Reply(b"")
 
-    def payload(self, work: Work) -> bytes | None:
-        """Nothing is billed."""
-        return None
-
     def settle(self, error: Exception | None) -> None:
         self._ended()
         if error is not None:

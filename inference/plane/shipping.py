@@ -18,6 +18,7 @@ from inference.plane.spool import LOCK, Idle, Segment
 from tenants import producers, usage
 from tenants.errors import NotFound
 from tenants.usage import Brought
+from tenants.usage_sums import Sums
 
 ADOPT_SECONDS = 10.0
 RETRY_SECONDS = 1.0
@@ -26,6 +27,7 @@ AT_ONCE = 16  # So many segments that wait go in one transaction: their sums are
 # What is wrong with a segment's content, so that trying again is of no use.
 UNFIT = (ValueError, ArithmeticError, IntegrityError, DataError)
 REJECTED = ".rejected"
+Found = tuple[Path, datetime | None, Sums | None]
 logger = logging.getLogger(__name__)
 
 
@@ -126,7 +128,7 @@ class Shipper:
 
 def ship(segments: Sequence[Segment], *, producer: str) -> None:
     """Puts segments into the ledger in one transaction, where a second time changes nothing; removes their files."""
-    _take([(one.path, datetime.fromtimestamp(one.complete_before, UTC)) for one in segments], producer)
+    _take([(one.path, datetime.fromtimestamp(one.complete_before, UTC), one.sums) for one in segments], producer)
 
 
 def adopt_dead(root: Path) -> int:
@@ -165,7 +167,7 @@ def retry(root: Path, segment_id: str) -> bool:
 def _adopt(folder: Path) -> None:
     """The end of a segment that is no whole frame belongs to an answer that was never sent."""
     producer = folder.name
-    left = [(path, None) for path in spool.segments_of(folder)]
+    left: list[Found] = [(path, None, None) for path in spool.segments_of(folder)]
     for first in range(0, len(left), AT_ONCE):
         _take(left[first : first + AT_ONCE], producer)
     usage.close_producer(producer=producer, now=timezone.now())
@@ -175,9 +177,9 @@ def _adopt(folder: Path) -> None:
     logger.info("adopted the usage of %s, whose process had died", producer)
 
 
-def _take(found: Sequence[tuple[Path, datetime | None]], producer: str) -> None:
+def _take(found: Sequence[Found], producer: str) -> None:
     """Into the ledger, and off the disk. One that the ledger can never take is put aside, so that others go on."""
-    brought = [Brought(path.stem, path.read_bytes(), watermark) for path, watermark in found]
+    brought = [Brought(path.stem, path.read_bytes(), watermark, sums) for path, watermark, sums in found]
     try:
         usage.take_segments(producer=producer, segments=brought)
     except UNFIT as error:
@@ -187,7 +189,7 @@ def _take(found: Sequence[tuple[Path, datetime | None]], producer: str) -> None:
         for one in found:  # to see which it is
             _take([one], producer)
     else:
-        for path, _ in found:
+        for path, *_ in found:
             path.unlink()
 
 

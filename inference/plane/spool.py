@@ -12,7 +12,7 @@ import secrets
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ import google_crc32c
 
 from inference.plane import clock
 from tenants.errors import Unavailable
+from tenants.usage_sums import Counted, Sums
 
 OPEN, CLOSED = ".open", ".closed"
 LOCK = "lock"
@@ -48,6 +49,7 @@ class Segment:
     id: str
     path: Path
     complete_before: float
+    sums: Sums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,16 @@ class Spool:
         self._number = 0
         self._file = -1
         self._size = 0
+        self._sums = Sums()
         self._failed = False
         self._unsynced: list[asyncio.Future[None]] = []
         self._syncing = False
 
-    def append(self, frames: bytes) -> None:
-        """Writes whole frames or none; what cannot be written raises SpoolFailed."""
+    def append(self, frames: bytes, counted: Sequence[Counted] = ()) -> None:
+        """Writes whole frames or none; what cannot be written raises SpoolFailed.
+
+        What they count is added up beside, if it is told of all: the shipper then need not read them.
+        """
         if self._failed:
             raise SpoolFailed("A write of usage records was lost; this process answers no more.", retry_after=5)
         try:
@@ -122,6 +128,8 @@ class Spool:
                 "Usage cannot be recorded at the moment, so nothing is answered.", retry_after=5
             ) from error
         self._size += written
+        if counted:
+            self._sums.add(counted, written)
         if self._size >= SEGMENT_BYTES:
             self.rotate_if_possible()
 
@@ -179,8 +187,9 @@ class Spool:
         opened = self._path(OPEN)
         closed = opened.rename(opened.with_suffix(CLOSED))
         os.close(self._file)
+        sums, self._sums = self._sums, Sums()
         self._file, self._size = -1, 0
-        self._closed(Segment(id=closed.stem, path=closed, complete_before=self._clock.earliest()))
+        self._closed(Segment(id=closed.stem, path=closed, complete_before=self._clock.earliest(), sums=sums))
 
     def _sync_or_stop(self) -> None:
         """A sync that failed is not tried again: a second one may succeed though the data is lost."""

@@ -2,7 +2,7 @@
 
 from tenants.pricing.money import DECIMALS, DEFAULT_DECIMALS, in_coins, rounded, total
 from tenants.pricing.months import hours_between, midnight, month_after, month_end, month_of, month_start, next_hour
-from tenants.pricing.rating import Line, rate
+from tenants.pricing.rating import Line, Rating, rate
 from tenants.pricing.terms import PlanSpan, Terms, frozen, thawed
 from tenants.pricing.tiers import Tier, read_tiers
 from tenants.pricing.versions import PriceVersion, adds_at_most, affordable, at_most, cost
@@ -13,6 +13,7 @@ __all__ = [
     "Line",
     "PlanSpan",
     "PriceVersion",
+    "Rating",
     "Terms",
     "Tier",
     "adds_at_most",

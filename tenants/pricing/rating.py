@@ -30,30 +30,47 @@ class Line:
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
+    """A price in hours in which it held; `version` is its place among the rating's."""
+
     price: PriceVersion
     start: datetime
     end: datetime
+    version: int = -1
+
+
+class Rating:
+    """The rating of a month by its terms. Tenants whose months have the same terms may share one."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._by_meter: dict[str, list[_Held]] = {}
+        for held in sorted(_held(terms), key=lambda held: held.start):
+            self._by_meter.setdefault(held.price.meter, []).append(held)
+        self._versions: list[_Version] = []
+        for spans in self._by_meter.values():
+            for price in dict.fromkeys(held.price for held in spans):
+                own = [held for held in spans if held.price == price]
+                for held in own:
+                    held.version = len(self._versions)
+                self._versions.append(_Version(price, [(held.start, held.end) for held in own], terms))
+
+    def lines(self, quantities: Quantities) -> list[Line]:
+        """The lines, one for each version of a price that held in the month, the plan's fee first.
+
+        A quantity's hour may stand for all hours up to the next of `terms.bounds()`. What no price is set for costs
+        nothing and has no line, and neither has what was not used and costs nothing.
+        """
+        used = _used(quantities, self._by_meter)
+        lines = [one.line(used.get(at, Decimal(0)), self._terms) for at, one in enumerate(self._versions)]
+        charged = [line for line in lines if line.amount or line.quantity]
+        return sorted(charged, key=lambda line: (line.price.meter, line.spans[0]))
 
 
 def rate(*, quantities: Quantities, terms: Terms) -> list[Line]:
-    """The month's lines, one for each version of a price that held in it, the plan's fee first.
-
-    A quantity's hour may stand for all hours up to the next of `terms.bounds()`. What no price is set for costs nothing
-    and has no line, and neither has what was not used and costs nothing.
-    """
-    by_meter: dict[str, list[_Held]] = {}
-    for held in sorted(_held(terms), key=lambda held: held.start):
-        by_meter.setdefault(held.price.meter, []).append(held)
-    used = _used(quantities, by_meter, terms)
-    lines = [
-        _line(price, [(held.start, held.end) for held in spans if held.price == price], used, terms)
-        for spans in by_meter.values()
-        for price in dict.fromkeys(held.price for held in spans)
-    ]
-    charged = [line for line in lines if line.amount or line.quantity]
-    return sorted(charged, key=lambda line: (line.price.meter, line.spans[0]))
+    """The month's lines."""
+    return Rating(terms).lines(quantities)
 
 
 def _held(terms: Terms) -> Iterable[_Held]:
@@ -71,25 +88,35 @@ def _held(terms: Terms) -> Iterable[_Held]:
                     yield _Held(price, start, end)
 
 
-def _used(quantities: Quantities, by_meter: Mapping[str, list[_Held]], terms: Terms) -> dict[PriceVersion, Decimal]:
-    starts = {meter: [held.start for held in spans] for meter, spans in by_meter.items()}
-    used: dict[PriceVersion, Decimal] = {}
+def _used(quantities: Quantities, by_meter: Mapping[str, list[_Held]]) -> dict[int, Decimal]:
+    """What was used while each version held, by its place."""
+    used: dict[int, Decimal] = {}
     for (meter, hour), quantity in quantities.items():
-        place = bisect_right(starts.get(meter, []), hour) - 1
-        if place >= 0 and hour < by_meter[meter][place].end:
-            price = by_meter[meter][place].price
-            used[price] = EXACT.add(used.get(price, Decimal(0)), quantity)
+        spans = by_meter.get(meter, ())
+        place = bisect_right(spans, hour, key=_start) - 1
+        if place >= 0 and hour < spans[place].end:
+            version = spans[place].version
+            used[version] = EXACT.add(used.get(version, Decimal(0)), quantity)
     return used
 
 
-def _line(
-    price: PriceVersion, spans: list[tuple[datetime, datetime]], used: Mapping[PriceVersion, Decimal], terms: Terms
-) -> Line:
-    hours = sum(hours_between(max(start, terms.since), end) for start, end in spans)
-    month_hours = hours_between(terms.start, terms.end)
-    share = Fraction(hours, month_hours)
-    quantity = Decimal(1) if price.model == FLAT else used.get(price, Decimal(0))
-    amount = rounded(cost(price, quantity=quantity, share=share), terms.currency)
-    if price.model == FLAT and not amount:
-        quantity = Decimal(0)
-    return Line(price, joined(spans), hours, month_hours, quantity, amount)
+def _start(held: _Held) -> datetime:
+    return held.start
+
+
+class _Version:
+    """A version of a price with the hours of the month in which it held."""
+
+    def __init__(self, price: PriceVersion, spans: list[tuple[datetime, datetime]], terms: Terms) -> None:
+        self.price = price
+        self.spans = joined(spans)
+        self._hours = sum(hours_between(max(start, terms.since), end) for start, end in spans)
+        self._month_hours = hours_between(terms.start, terms.end)
+        self._share = Fraction(self._hours, self._month_hours)
+
+    def line(self, used: Decimal, terms: Terms) -> Line:
+        quantity = Decimal(1) if self.price.model == FLAT else used
+        amount = rounded(cost(self.price, quantity=quantity, share=self._share), terms.currency)
+        if self.price.model == FLAT and not amount:
+            quantity = Decimal(0)
+        return Line(self.price, self.spans, self._hours, self._month_hours, quantity, amount)

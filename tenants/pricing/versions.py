@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from tenants.pricing.tiers import Tier
 
@@ -39,8 +40,11 @@ def cost(price: PriceVersion, *, quantity: Decimal, share: Fraction) -> Fraction
     """
     if price.model == FLAT:
         return Fraction(price.amount) * share
-    units = max(Fraction(0), Fraction(quantity) - Fraction(price.included) * share)
-    return max(_of_units(price, units, share), Fraction(price.minimum) * share)
+    units = Fraction(quantity)
+    if price.included:
+        units = max(Fraction(0), units - Fraction(price.included) * share)
+    exact = _of_units(price, units, share)
+    return max(exact, Fraction(price.minimum) * share) if price.minimum else exact
 
 
 def at_most(price: PriceVersion, *, quantity: Decimal) -> Fraction:
@@ -85,7 +89,12 @@ def _of_units(price: PriceVersion, units: Fraction, share: Fraction) -> Fraction
         return _graduated(price.tiers, units, share) / Fraction(price.per)
     if price.model == VOLUME:
         return units * Fraction(_tier_of(price.tiers, units, share).amount) / Fraction(price.per)
-    return units * Fraction(price.amount) / Fraction(price.per)
+    return units * _each(price.amount, price.per)
+
+
+@lru_cache(maxsize=4096)
+def _each(amount: Decimal, per: Decimal) -> Fraction:
+    return Fraction(amount) / Fraction(per)
 
 
 def _graduated(tiers: tuple[Tier, ...], units: Fraction, share: Fraction) -> Fraction:

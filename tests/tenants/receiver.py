@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-CERTIFICATE = Path(__file__).with_name("hooks.acme.example.pem")
+import trustme
+
+NAME = "hooks.acme.example"
+AUTHORITY = trustme.CA()
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Receiver:
         self.scheme = "http"
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
+            AUTHORITY.issue_cert(NAME).configure_cert(context)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
             self.scheme = "https"
         self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)

@@ -17,6 +17,8 @@ from tenants import quotas, scoping, usage
 from tenants.models import UsageHour, UsageProducer, UsageSegment
 from tenants.quota_limits import PREDICTION_PERIODS
 from tenants.usage import UsageEvent
+from tenants.usage_sums import Counted, Sums
+from tenants.usage_totals import HOUR_MS
 from tests.conftest import Account
 from tests.threads import in_threads
 
@@ -248,7 +250,7 @@ def test_shippers_that_meet_the_same_rows_in_opposite_orders_do_not_deadlock(
     for account in (acme, globex):
         asks = [quotas.Ask("tenant", "predictions", period, wanted=9, minimum=9) for period in PREDICTION_PERIODS]
         quotas.lease(tenant_id=account.tenant.pk, producer="p0", asks=asks)
-        events += [an_event(account.tenant.pk, at_ms=now - hour * usage.HOUR_MS) for hour in range(50)]
+        events += [an_event(account.tenant.pk, at_ms=now - hour * HOUR_MS) for hour in range(50)]
 
     def ship(number: int) -> None:
         key = "key_1" if what_they_share == "the sums" else f"key_{number}"
@@ -259,3 +261,39 @@ def test_shippers_that_meet_the_same_rows_in_opposite_orders_do_not_deadlock(
 
     in_threads(ship, 4)
     assert sums_of(acme)["requests"] == sums_of(globex)["requests"] == 4 * 12 * 50
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1_790_000_000_000, 1_790_010_000_000),
+            st.sampled_from(["ten_1", "ten_2"]),
+            st.sampled_from(["key_1", "key_2"]),
+            st.sampled_from(["cats", "dogs"]),
+            st.sampled_from(["cats@1", "cats@2"]),
+            st.integers(0, 100),
+            st.integers(0, 10**9),
+            st.integers(0, 10**9),
+        )
+    )
+)
+def test_sums_added_up_beside_the_events_are_those_of_the_events(counted: list[Counted]) -> None:
+    """The one of the segment's bytes, the other of the figures from which they were written."""
+    sums, data = Sums(), b""
+    for at, (at_ms, tenant, key, deployment, version, rows, compute_us, input_bytes) in enumerate(counted):
+        meters = {"requests": 1, "predictions": rows, "compute_us": compute_us, "input_bytes": input_bytes}
+        frame = usage.encode(usage.UsageEvent(f"req_{at}", at_ms, tenant, key, deployment, version, meters))
+        sums.add([counted[at]], len(frame))
+        data += frame
+    assert sums.size == len(data)
+    assert sums.totals() == usage._totals_of(usage.Brought("s", data, None))
+
+
+def test_sums_that_are_not_of_the_whole_segment_are_not_believed(acme: Account) -> None:
+    at_ms = 1_790_000_000_000
+    sums, event = Sums(), an_event(acme.tenant.pk, 1, at_ms)
+    sums.add([(at_ms, acme.tenant.pk, "key_1", "cats", "cats@1", 999, 0, 0)], 1)
+    usage.take_segments(producer="p1", segments=[usage.Brought("s1", usage.encode(event), None, sums)])
+    with scoping.operator():
+        row = UsageHour.objects.for_tenant(acme.tenant).get(meter="predictions")
+        assert row.quantity == event.meters["predictions"]

@@ -20,7 +20,7 @@ from tenants.models import Notice, WebhookDelivery, WebhookEndpoint
 from tenants.webhooks import destinations, sending, signatures
 from tenants.webhooks.deliveries import Outcome, Parcel
 from tests.live import ROOT, free_port
-from tests.tenants.receiver import CERTIFICATE, Answer, receiving
+from tests.tenants.receiver import AUTHORITY, Answer, receiving
 
 SEED = b"s" * 32
 NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
@@ -262,8 +262,9 @@ def test_a_name_that_is_bound_anew_leads_nowhere_else(monkeypatch: pytest.Monkey
 
 
 def trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has the sender trust the receiver's certificate, which is for hooks.acme.example."""
-    context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    """Has the sender trust the receiver's authority; its certificate is for hooks.acme.example."""
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
     monkeypatch.setattr(sending, "_tls", lambda: context)
 
 
