@@ -6,8 +6,8 @@ Frames are made all the same, as in the product nobody can answer without; they 
 from inference.plane.spool import Spool
 
 
-def keep_nothing(spool: Spool, frames: bytes) -> None:
-    del spool, frames
+def keep_nothing(spool: Spool, frames: bytes, counted: object = ()) -> None:
+    del spool, frames, counted
 
 
 if __name__ == "__main__":

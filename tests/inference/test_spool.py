@@ -174,7 +174,7 @@ def test_no_request_under_way_came_in_before_what_the_clock_says(
     faked = FakedTime()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(spool.time, "monotonic", lambda: faked.monotonic)  # type: ignore[attr-defined]
-        patched.setattr(spool.time, "time", lambda: faked.wall)  # type: ignore[attr-defined]
+        patched.setattr(spool.clock, "now", lambda: faked.wall)  # type: ignore[attr-defined]
         clock = Clock(30.0)
         admitted = []
         for seconds, set_by in steps:
