@@ -19,10 +19,17 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from tenants.billing import Bill
-from tenants.models import InvoiceLine, InvoiceState
+from tenants.models import InvoiceLine, InvoiceState, Meter
 
 FONT, BOLD = "invoice", "invoice-bold"
 TITLES = {InvoiceState.DRAFT: "Draft of an invoice", InvoiceState.VOID: "Invoice (void)"}
+# What a quantity is counted in, where its meter's name does not say it.
+UNITS: dict[str, str] = {
+    Meter.TRAINING_SECONDS: "s",
+    Meter.COMPUTE_MS: "ms",
+    Meter.INPUT_BYTES: "bytes",
+    Meter.STORED_BYTE_HOURS: "byte-hours",
+}
 WIDTHS = [86 * mm, 30 * mm, 34 * mm, 24 * mm]
 
 
@@ -94,7 +101,7 @@ def _lines(bill: Bill) -> Table:
         [_text("What", bold=True), *(_text(name, bold=True, right=True) for name in ("Quantity", "Price", "Amount"))]
     ]
     for line in bill.lines:
-        price, quantity = _price(line), _number(line.quantity)
+        price, quantity = _price(line), f"{_number(line.quantity)} {UNITS.get(line.meter, '')}".strip()
         rows.append(
             [_text(line.description), *(_text(part, right=True) for part in (quantity, price, f"{line.amount:,f}"))]
         )

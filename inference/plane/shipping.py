@@ -1,4 +1,4 @@
-"""Shipping: closed segments go into the ledger, our own about every second, and those of producers that died."""
+"""Shipping: closed segments go into the ledger, our own every few seconds, and those of producers that died."""
 
 import logging
 import os
@@ -21,6 +21,9 @@ from tenants.usage import Brought
 from tenants.usage_sums import Sums
 
 ADOPT_SECONDS = 10.0
+# Shipping takes a thirtieth of the time at most, so that it does not slow down who answers: the busier a process is, the
+# more segments go in one transaction. Nobody waits for longer than so many seconds more.
+PACE, LONGEST_PACE = 30, 3.0
 RETRY_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
 AT_ONCE = 16  # So many segments that wait go in one transaction: their sums are written once.
@@ -41,6 +44,7 @@ class Shipper:
         self._unshipped: list[Segment] = []
         self._idle: Idle | None = None
         self._heartbeat_at = 0.0
+        self._ship_at = 0.0
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -73,7 +77,8 @@ class Shipper:
                     adopted_at = now
                     self._attempt(lambda: adopt_dead(self._root))
                 self._collect(timeout=RETRY_SECONDS)
-                self._ship()
+                if time.monotonic() >= self._ship_at:
+                    self._ship()
             self._collect(timeout=0)
             self._ship()
             if not self._unshipped:
@@ -95,11 +100,14 @@ class Shipper:
             pass
 
     def _ship(self) -> None:
+        begun = time.monotonic()
         while self._unshipped:
             some = self._unshipped[:AT_ONCE]
             if not self._attempt(partial(ship, some, producer=self._producer)):
                 return
             del self._unshipped[: len(some)]
+        now = time.monotonic()
+        self._ship_at = now + min((now - begun) * PACE, LONGEST_PACE)
         self._beat()
 
     def _beat(self) -> None:

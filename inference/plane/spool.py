@@ -1,7 +1,7 @@
 """The spool: each answered request's usage on disk before its answer is sent.
 
 A producer is one process with a folder and a lock file of its own. It appends frames to its current segment with one
-`write` a batch. A segment is closed about every second or megabyte and shipped into the ledger (`shipping.py`).
+`write` a batch. A segment is closed about every second or 4 MiB and shipped into the ledger (`shipping.py`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tenants.usage_sums import Counted, Sums
 
 OPEN, CLOSED = ".open", ".closed"
 LOCK = "lock"
-SEGMENT_BYTES = 1024**2
+SEGMENT_BYTES = 4 * 1024**2
 SEGMENT_SECONDS = 1.0
 # So much longer than its deadline a request may be under way: the loop may be late to end it.
 LATE_SECONDS = 5.0

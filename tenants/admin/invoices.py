@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tenants import credit, invoice_csv, invoice_pdf, invoices
+from tenants import credit, invoice_csv, invoice_pdf, invoices, pricing
 from tenants.admin.base import Form, Inline, ReadOnlyAdmin, VerbAdmin, actor, become
 from tenants.errors import Refusal
 from tenants.models import (
@@ -45,7 +45,8 @@ class LineInline(Inline):
 
 @admin.register(Invoice)
 class InvoiceAdmin(ReadOnlyAdmin):
-    list_display = ["number", "tenant", "month", "state", "total", "due", "currency", "issued_at", "files"]
+    list_display = ["number", "tenant", "of_month", "state", "total_in_coins", "due_in_coins", "currency", "issued_at",
+                    "files"]  # fmt: skip
     list_filter = ["state", "currency", "month"]
     list_select_related = ["tenant"]
     search_fields = ["number", "id", "tenant__name", "tenant__id"]
@@ -59,6 +60,18 @@ class InvoiceAdmin(ReadOnlyAdmin):
         "issued_at", "paid_at", "payment", "voided_at", "void_reason", "issuer", "terms", "watermark",
         "rollup_sha256", "files",
     ]  # fmt: skip
+
+    @admin.display(description="month", ordering="month")
+    def of_month(self, invoice: Invoice) -> str:
+        return f"{invoice.month:%Y-%m}"
+
+    @admin.display(description="total", ordering="total")
+    def total_in_coins(self, invoice: Invoice) -> str:
+        return f"{pricing.in_coins(invoice.total, invoice.currency):,f}"
+
+    @admin.display(description="due")
+    def due_in_coins(self, invoice: Invoice) -> str:
+        return f"{pricing.in_coins(invoice.due, invoice.currency):,f}"
 
     @admin.display(description="files")
     def files(self, invoice: Invoice) -> SafeString:

@@ -50,7 +50,7 @@ def test_an_invoice_is_derived_again_from_the_archive(acme: Account, globex: Acc
     used(opened(globex), AUGUST, predictions=5)
     said = verify(closed(tenant))
     assert said.startswith("Equal: INV-")
-    assert "of acme for 2026-08, 2 events in 3 segments, 5.000 EUR." in said
+    assert "of acme for 2026-08, 2 events in 3 segments, 5.00 EUR." in said
 
 
 def test_what_arrived_after_an_invoice_is_for_the_next_one_and_both_are_proven(acme: Account) -> None:

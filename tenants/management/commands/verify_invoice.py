@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import invoice_verification
+from tenants import invoice_verification, pricing
 from tenants.errors import Refusal
 
 SHOWN = 20
@@ -35,4 +35,5 @@ class Command(BaseCommand):
             if evidence.late
             else ""
         )
-        self.stdout.write(f"Equal: {told}, {found.invoice.total:f} {found.invoice.currency}.{late}")
+        total = pricing.in_coins(found.invoice.total, found.invoice.currency)
+        self.stdout.write(f"Equal: {told}, {total:f} {found.invoice.currency}.{late}")
