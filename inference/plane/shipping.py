@@ -21,8 +21,8 @@ from tenants.usage import Brought
 from tenants.usage_sums import Sums
 
 ADOPT_SECONDS = 10.0
-# Shipping takes a thirtieth of the time at most, so that it does not slow down who answers: the busier a process is, the
-# more segments go in one transaction. Nobody waits for longer than so many seconds more.
+# Shipping takes a thirtieth of the time at most, so that it does not slow down who answers: the busier a process is,
+# the more segments go in one transaction. None waits for longer than so many seconds more.
 PACE, LONGEST_PACE = 30, 3.0
 RETRY_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
