@@ -1,5 +1,6 @@
 """What the admin of a table is made of: rows are read, and changed by verbs only."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -92,6 +93,8 @@ class RecordedAdmin(Admin):
         value = getattr(obj, name)
         if isinstance(value, models.Manager):
             return sorted(str(one) for one in value.all())
+        if isinstance(value, Decimal):
+            return f"{value.normalize():f}"
         return value if isinstance(value, bool | int | str | list | dict | None) else str(value)
 
 

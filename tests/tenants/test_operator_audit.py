@@ -62,7 +62,7 @@ def test_a_price_leaves_a_row_when_it_is_added_changed_and_removed(operator: Cli
         "standard: 2 per 1,000 predictions",
         "standard: 3 per 1,000 predictions",
     ]
-    assert [row.detail["values"]["amount"] for row in found] == ["2.000000000000", "3", "3.000000000000"]
+    assert [row.detail["values"]["amount"] for row in found] == ["2", "3", "3"]
     assert found[0].detail["values"]["plan_id"] == "standard"
     assert "Amount" in found[1].detail["how"][0]["changed"]["fields"]
     assert [row.sequence for row in found] == [1, 2, 3]
