@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from modelhub import datasets, recipes, registry, storage, training
+from modelhub import datasets, recipes, registry, storage, training, training_limits
 from modelhub.models import TrainingJob
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, Item, Task
@@ -200,7 +200,7 @@ class _Run:
         finally:
             child.close()
         # One that ended while nobody looked may have lived longer than it may be billed for.
-        seconds = Decimal(f"{min(child.seconds, settings.TRAINING_MAX_SECONDS):.3f}")
+        seconds = Decimal(f"{min(child.seconds, training_limits.of(self._job.tenant.plan).seconds):.3f}")
         if self._cancel_wanted:
             self._end(lambda: training.cancelled(hold=self._hold, seconds=seconds, now=timezone.now()))
         elif child.status == 0 and not over_limit:
@@ -295,7 +295,8 @@ class _Run:
 
 def _limits(job: TrainingJob, paid: Decimal | None) -> Limits:
     """What a job may use; its budget leaves room for stopping it."""
-    limits = Limits(settings.TRAINING_MAX_SECONDS, settings.TRAINING_MAX_MEMORY_BYTES)
+    allowed = training_limits.of(job.tenant.plan)
+    limits = Limits(allowed.seconds, allowed.memory_bytes)
     if paid is None or float(paid) - SECONDS_TO_STOP > limits.seconds:
         return limits
     words = (
