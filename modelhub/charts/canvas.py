@@ -1,4 +1,4 @@
-"""What all drawings have in common: escaped text, colours that follow light and dark, a title that can be read aloud."""
+"""What all drawings have in common: escaped text, colours for light and dark, a title that can be read aloud."""
 
 import base64
 import re

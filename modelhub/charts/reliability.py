@@ -9,7 +9,7 @@ SIZE, LEFT, TOP = 280, 56, 56
 
 
 def reliability(calibration: Mapping[str, Any], *, title: str) -> str:
-    """The `calibration` of an evaluation: a bar a bin for its accuracy, the diagonal for a model that is right to it."""
+    """The `calibration` of an evaluation: a bar a bin for its accuracy, the diagonal for one that is right to it."""
     filled = [one for one in calibration["bins"] if one["rows"]]
     bottom = TOP + SIZE
     parts = [canvas.text(16, 24, title, "head", most=60)]
