@@ -149,9 +149,22 @@ def report(
     return is_unwanted
 
 
-def succeed(*, hold: Hold, seconds: Decimal, version: str, stop_reason: str = "", now: datetime) -> None:
-    """Ends a job whose version is published in the same transaction; call it last there."""
-    QUEUE.succeed(hold=hold, seconds=seconds, version=version, now=now, stop_reason=stop_reason)
+def succeed(
+    *,
+    hold: Hold,
+    seconds: Decimal,
+    version: str,
+    stop_reason: str = "",
+    monitor: Mapping[str, Any] | None = None,
+    now: datetime,
+) -> None:
+    """Ends a job whose version is published in the same transaction; call it last there.
+
+    `monitor` is the `name` of the metric that told its epochs apart, and whether `higher_is_better`.
+    """
+    QUEUE.succeed(
+        hold=hold, seconds=seconds, version=version, now=now, stop_reason=stop_reason, monitor=dict(monitor or {})
+    )
 
 
 def cancelled(*, hold: Hold, seconds: Decimal, now: datetime) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from modelhub import datasets, recipes, training_limits
 from modelhub.models import Dataset, DatasetState, JobState, TrainingJob
 from modelhub.recipes import base
-from modelhub.trainer.task import BATCH
 from tenants import budgets, quotes
 from tenants.budgets import Budget
 from tenants.errors import Conflict, FieldError, Invalid
@@ -62,7 +61,7 @@ def checked(*, tenant: Tenant, request: Request, now: datetime) -> Wanted:
             f"the data set {dataset.name} is {dataset.kind}.",
             errors=(FieldError("dataset", f"Expected a data set of the kind {recipe.dataset_kind}."),),
         )
-    recipe.check_classes(datasets.load_manifest(dataset).classes)
+    recipe.check(datasets.load_manifest(dataset), values)
     return Wanted(
         dataset=dataset,
         model_name=request.model_name,
@@ -138,13 +137,13 @@ def _rows_to_train(wanted: Wanted) -> int | None:
     if epochs is None:
         return None
     if steps:
-        return int(epochs) * int(steps) * int(wanted.parameters.get("batch_size") or BATCH)
+        return int(epochs) * int(steps) * int(wanted.parameters["batch_size"])
     return int(epochs) * rows_of(datasets.load_manifest(wanted.dataset).of("train"))
 
 
 def rows_of(items: Iterable[datasets.Item]) -> int:
     """How many rows items of a data set are: a file of rows says how many it has, any other is one."""
-    return sum(int(getattr(item, "facts", {}).get("rows", 1)) for item in items)
+    return sum(int(item.facts.get("rows", 1)) for item in items)
 
 
 def _budget(tenant: Tenant, amount: Decimal | None, now: datetime) -> Budget | None:
