@@ -41,6 +41,7 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         "budget",
         "budget_currency",
         "stop_reason",
+        "warm_start_link",
         "dataset_link",
         "version_link",
         "log_link",
@@ -57,6 +58,8 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         "created_at",
         "started_at",
         "cancel_requested_at",
+        "keep_best",
+        "checkpoint",
         "finished_at",
     )
     readonly_fields = fields
@@ -64,6 +67,10 @@ class TrainingJobAdmin(ReadOnlyAdmin):
     @admin.display(description="data set", ordering="dataset")
     def dataset_link(self, job: TrainingJob) -> str:
         return links.to(job.dataset)
+
+    @admin.display(description="begins with")
+    def warm_start_link(self, job: TrainingJob) -> str:
+        return links.to(job.warm_start)
 
     @admin.display(description="version")
     def version_link(self, job: TrainingJob) -> str:
