@@ -14,6 +14,7 @@ from modelhub.trainer.process import Limits
 from modelhub.trainer.task import Column, Item, Task
 
 SECONDS_TO_STOP = 3.0
+SMALLER = " A smaller batch_size needs less."
 FAULT = "The fault is on our side; please tell us the job's id."
 
 
@@ -24,7 +25,7 @@ def limits_of(job: TrainerJob, paid: Decimal | None, *, what: str = "training", 
     """
     allowed = training_limits.of(job.tenant.plan)
     limits = Limits(allowed.seconds, allowed.memory_bytes, what=what)
-    limits = limits if advice is None else replace(limits, advice=advice)
+    limits = replace(limits, memory_advice=SMALLER) if advice is None else replace(limits, advice=advice)
     if paid is None or float(paid) - SECONDS_TO_STOP > limits.seconds:
         return limits
     words = f"The {what} was stopped at its budget of {job_costs.budget_of(job)}, which pays {paid} seconds"
