@@ -8,7 +8,7 @@ from decimal import Decimal
 from django.conf import settings
 from django.utils import timezone
 
-from modelhub import artifacts, evaluations, storage, training_requests
+from modelhub import artifacts, datasets, evaluations, storage, training_requests
 from modelhub.models import Evaluation
 from modelhub.trainer.evaluation_task import RESULT_FILE, EvaluationTask
 from modelhub.trainer.process import Limits
@@ -54,7 +54,7 @@ class EvaluationRun(Run):
             max_pixels=settings.PICTURE_MAX_PIXELS,
         )
 
-    def _fetched(self, item: evaluations.DatasetItem) -> Item:
+    def _fetched(self, item: datasets.Item) -> Item:
         self._report()
         file = storage.local_path(tenant_id=self._job.tenant_id, sha256=item.sha256)
         return Item(str(file), item.name, target=item.target, group=item.group, facts=item.facts)
