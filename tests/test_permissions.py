@@ -282,6 +282,7 @@ ROUTES = [
     ),
     Route("GET", "/training-jobs/{job_id}", "read", things=a_job),
     Route("POST", "/training-jobs/{job_id}/cancel", "manage", things=a_job),
+    Route("POST", "/training-jobs/{job_id}/retrain", "manage", 201, things=a_job, body={}),
     Route("GET", "/training-jobs/{job_id}/logs", "read", things=a_job),
     Route("GET", "/models", "read", things=a_model),
     Route("GET", "/models/{name}", "read", things=a_model),

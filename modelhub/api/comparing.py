@@ -1,6 +1,5 @@
 """Versions of a model side by side, over HTTP."""
 
-
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request

@@ -14,6 +14,7 @@ urlpatterns = [
     path("training-jobs/quote", training.TrainingQuoteView.as_view(), name="training-quote"),
     path("training-jobs/<str:job_id>", training.TrainingJobView.as_view(), name="training-job"),
     path("training-jobs/<str:job_id>/cancel", training.TrainingJobCancelView.as_view(), name="training-job-cancel"),
+    path("training-jobs/<str:job_id>/retrain", training.TrainingJobRetrainView.as_view(), name="training-job-retrain"),
     path("training-jobs/<str:job_id>/logs", training.TrainingJobLogsView.as_view(), name="training-job-logs"),
     path("training-jobs/<str:job_id>/curves.svg", training.TrainingJobCurvesView.as_view(), name="training-job-curves"),
     path("searches", searches.SearchesView.as_view(), name="searches"),

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from modelhub import artifacts, datasets, evaluations, storage, training_requests
 from modelhub.models import Evaluation
+from modelhub.trainer.brief import limits_of
 from modelhub.trainer.evaluation_task import RESULT_FILE, EvaluationTask
 from modelhub.trainer.process import Limits
-from modelhub.trainer.runner import Run, limits_of
+from modelhub.trainer.runner import Run
 from modelhub.trainer.task import Item
 from tenants import scoping
 
@@ -68,7 +69,7 @@ class EvaluationRun(Run):
             logger.info("%s: %s", self._job.pk, text)
         told.lines.clear()
         with scoping.operator():
-            self._cancel_wanted = self._queue.renew(hold=self._hold, progress=told.progress)
+            self._stop = self._queue.renew(hold=self._hold, progress=told.progress)
 
     def _succeed(self, seconds: Decimal) -> None:
         """What was found, the end, its seconds on the bill and the audit row, all in the caller's transaction."""
