@@ -60,7 +60,11 @@ def compare(*, tenant: Tenant, model_name: str, numbers: Sequence[int]) -> Compa
     if not 1 <= len(numbers) <= MOST or len(set(numbers)) != len(numbers):
         words = f"Expected from 1 to {MOST} different numbers of versions, parted by commas."
         raise Invalid(f"versions: {words}", errors=(FieldError("versions", words),))
-    versions = [registry.version(tenant=tenant, model_name=model_name, number=number) for number in numbers]
+    return of([registry.version(tenant=tenant, model_name=model_name, number=number) for number in numbers])
+
+
+def of(versions: Sequence[ModelVersion]) -> Comparison:
+    """Versions of one tenant side by side."""
     return Comparison(versions, _evaluated(versions))
 
 

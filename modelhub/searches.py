@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The training whose epochs had the best value of the metric, and whether higher is better there."""
+    """The training that made a version and whose epochs had the best value of the metric; which way is up there."""
 
     job: TrainingJob
     metric: str
@@ -188,7 +188,7 @@ def _best(jobs: Sequence[TrainingJob]) -> Best | None:
     best: Best | None = None
     for job in jobs:
         monitor, epoch = training.monitor_of(job), training.best_epoch(job)
-        if job.state != JobState.SUCCEEDED or epoch is None:
+        if epoch is None or getattr(job, "version_id", None) is None:
             continue
         value = job.history[epoch - 1][monitor.name]
         if best is None or monitor.better(value, best.value):

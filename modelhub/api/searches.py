@@ -30,7 +30,7 @@ class SearchJobSerializer(serializers.Serializer[Any]):
 
 
 class BestSerializer(serializers.Serializer[Any]):
-    """The best of the trainings that succeeded, by the best epoch of each."""
+    """The best of the trainings that made a version, by the best epoch of each."""
 
     job = serializers.CharField()
     version = serializers.IntegerField(allow_null=True)
@@ -52,7 +52,7 @@ class SearchSerializer(serializers.ModelSerializer[Search]):
     state = serializers.SerializerMethodField(help_text="succeeded, if one of its trainings did and all have ended")
     counts = serializers.SerializerMethodField(help_text="how many trainings are in each state")
     jobs = serializers.SerializerMethodField()
-    best = serializers.SerializerMethodField(help_text="the best so far; null until a training has succeeded")
+    best = serializers.SerializerMethodField(help_text="the best so far; null until a training has made a version")
 
     class Meta:
         model = Search
