@@ -1,5 +1,6 @@
 """What a plan lets the trainer do for its tenants."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -54,7 +55,7 @@ def test_one_whose_trainer_is_gone_is_taken_over_although_the_plan_is_full(acme_
     job = queued(acme_client)
     surely_claimed("one")
     with scoping.operator():
-        TrainingJob.across_tenants.update(lease_until=timezone.now() - timezone.timedelta(seconds=1))
+        TrainingJob.across_tenants.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert surely_claimed("two").job_id == job
 
 
