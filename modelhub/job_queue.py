@@ -19,8 +19,6 @@ from tenants import audit
 from tenants.errors import Conflict, NotFound, OverQuota
 from tenants.models import Tenant
 
-MAX_ATTEMPTS = 3
-
 Job = TypeVar("Job", bound=TrainerJob)
 
 
@@ -130,7 +128,7 @@ class JobQueue(Generic[Job]):
 
     def is_lost(self, job: Job) -> bool:
         """Whether a job whose trainer died is not to be taken over: three died of it, or it is not wanted any more."""
-        return job.attempt >= MAX_ATTEMPTS or job.cancel_requested_at is not None
+        return job.attempt >= settings.TRAINING_MAX_ATTEMPTS or job.cancel_requested_at is not None
 
     def afresh(self, job: Job) -> dict[str, Any]:
         """The columns with which an attempt at a job begins."""
@@ -234,7 +232,8 @@ class JobQueue(Generic[Job]):
     def _abandon(self, job: Job, trainer: str, now: datetime) -> None:
         """Ends a job whose trainer is gone: nothing measured how long it ran, and nothing is billed."""
         wanted = job.cancel_requested_at is not None
-        error = f"The trainer broke off {MAX_ATTEMPTS} times in a row at this job; it is not tried again."
+        times = settings.TRAINING_MAX_ATTEMPTS
+        error = f"The trainer broke off {times} times in a row at this job; it is not tried again."
         state = JobState.CANCELLED if wanted else JobState.FAILED
         self.table.across_tenants.filter(pk=job.pk).update(**self.ending(state, now), error="" if wanted else error)
         audit.record(

@@ -6,19 +6,20 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, OuterRef, QuerySet, Subquery
 
 from modelhub import charts, job_costs, storage, training_requests
 from modelhub.job_costs import budget_of
-from modelhub.job_queue import MAX_ATTEMPTS, Hold, JobQueue, LeaseLost, Stop, lease_end
+from modelhub.job_queue import Hold, JobQueue, LeaseLost, Stop, lease_end
 from modelhub.models import JobState, ModelVersion, Search, TrainingJob, TrainingLogLine
 from modelhub.recipes.learning import Monitor
 from modelhub.training_requests import Request, Wanted
 from tenants import audit, notices, spend_caps
 from tenants.models import Tenant
 
-__all__ = ["MAX_ATTEMPTS", "Hold", "LeaseLost", "Stop", "budget_of"]
+__all__ = ["Hold", "LeaseLost", "Stop", "budget_of"]
 
 paid_seconds = job_costs.paid_seconds
 
@@ -49,7 +50,7 @@ class _TrainingJobs(JobQueue[TrainingJob]):
     def is_lost(self, job: TrainingJob) -> bool:
         """A job that is got on with at each attempt may be tried as often as it takes."""
         in_vain = job.attempt - job.checkpoint.get("attempt", 0)
-        return in_vain >= MAX_ATTEMPTS or (job.cancel_requested_at is not None and not job.keep_best)
+        return in_vain >= settings.TRAINING_MAX_ATTEMPTS or (job.cancel_requested_at is not None and not job.keep_best)
 
     def afresh(self, job: TrainingJob) -> dict[str, Any]:
         return super().afresh(job) | {"history": kept_history(job)}
@@ -207,10 +208,10 @@ def report(
     return stop
 
 
-def checkpointed(*, hold: Hold, sha256: str, size: int, epochs: int) -> None:
-    """From now on the job is taken up at this checkpoint, which is stored. Raises LeaseLost."""
+def checkpointed(*, hold: Hold, sha256: str, size: int, epochs: int, history: Sequence[Mapping[str, Any]]) -> None:
+    """From now on the job is taken up at this checkpoint, which is stored, and at its epochs. Raises LeaseLost."""
     about = {"sha256": sha256, "size": size, "epochs": epochs, "attempt": hold.attempt}
-    QUEUE.change(hold, checkpoint=about, lease_until=lease_end())
+    QUEUE.change(hold, checkpoint=about, history=list(history), lease_until=lease_end())
 
 
 def succeed(

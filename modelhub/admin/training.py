@@ -39,6 +39,7 @@ class TrainingJobAdmin(CancellableAdmin):
         "budget",
         "budget_currency",
         "stop_reason",
+        "warm_start_link",
         "dataset_link",
         "search_link",
         "version_link",
@@ -57,6 +58,8 @@ class TrainingJobAdmin(CancellableAdmin):
         "created_at",
         "started_at",
         "cancel_requested_at",
+        "keep_best",
+        "checkpoint",
         "finished_at",
     )
     readonly_fields = fields
@@ -72,6 +75,10 @@ class TrainingJobAdmin(CancellableAdmin):
     @admin.display(description="learning curves")
     def curves(self, job: TrainingJob) -> str:
         return drawings.shown(training.curves(job), alt="Learning curves: the metrics of each epoch are below.")
+
+    @admin.display(description="begins with")
+    def warm_start_link(self, job: TrainingJob) -> str:
+        return links.to(job.warm_start)
 
     @admin.display(description="version")
     def version_link(self, job: TrainingJob) -> str:

@@ -283,8 +283,9 @@ class Run:
             storage.checkpoints.keep(file, **where, sha256=about["sha256"])
             with scoping.operator():
                 training.checkpointed(
-                    hold=self._hold, sha256=about["sha256"], size=about["size"], epochs=about["epochs"]
-                )
+                    hold=self._hold, sha256=about["sha256"], size=about["size"], epochs=about["epochs"],
+                    history=self._told.history,
+                )  # fmt: skip
         except FileNotFoundError:  # the child has written a newer one by now, and will say so
             return
         except Connection:
