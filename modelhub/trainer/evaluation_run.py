@@ -17,6 +17,9 @@ from modelhub.trainer.runner import Run
 from modelhub.trainer.task import Item
 from tenants import scoping
 
+# What a training goes on from, and serving never reads.
+NOT_SERVED = (".keras", ".npz")
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ class EvaluationRun(Run):
                     )
                 )
                 for name in manifest["files"]
-                if not name.endswith(".keras")
+                if not name.endswith(NOT_SERVED)
             },
             items=[self._fetched(item) for item in items],
             rows=training_requests.rows_of(items),
