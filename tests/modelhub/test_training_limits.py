@@ -18,6 +18,7 @@ from tenants.models import Plan
 from tests.conftest import Account
 from tests.modelhub.places import places
 from tests.modelhub.test_training import JOBS, claimed, queued, sealed, shown, surely_claimed, wanted
+from tests.threads import in_threads
 
 __all__ = ["places"]
 pytestmark = pytest.mark.usefixtures("places")
@@ -48,6 +49,23 @@ def test_no_more_jobs_of_a_tenant_run_than_its_plan_lets_and_others_go_on(
         training.fail(hold=hold, error="No.", seconds=Decimal(1), now=timezone.now())
     assert surely_claimed().job_id == ours[2]
     assert shown(acme_client, ours[2])["state"] == "running"
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_trainers_that_claim_at_once_start_no_more_than_the_plan_lets(acme_client: APIClient) -> None:
+    limit(training_jobs_at_once=2)
+    dataset = sealed(acme_client)
+    jobs = [queued(acme_client, dataset) for _ in range(6)]
+    taken: list[str] = []
+
+    def work(number: int) -> None:
+        for _ in range(10):
+            if hold := claimed(f"trainer-{number}"):
+                taken.append(hold.job_id)
+
+    in_threads(work, 4)
+    assert len(set(taken)) == len(taken) == 2
+    assert set(taken) <= set(jobs)
 
 
 def test_one_whose_trainer_is_gone_is_taken_over_although_the_plan_is_full(acme_client: APIClient) -> None:
