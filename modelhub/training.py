@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max, OuterRef, QuerySet, Subquery
 
-from modelhub import job_costs, storage, training_requests
+from modelhub import charts, job_costs, storage, training_requests
 from modelhub.job_costs import budget_of
 from modelhub.job_queue import Hold, JobQueue, LeaseLost, Stop, lease_end
 from modelhub.models import JobState, ModelVersion, Search, TrainingJob, TrainingLogLine
@@ -147,6 +147,23 @@ def monitor_of(job: TrainingJob) -> Monitor:
     """The metric by which the job's recipe tells its epochs apart; the loss while none is known yet."""
     known: dict[str, Any] = job.monitor
     return Monitor(known["name"], known["higher_is_better"]) if known else Monitor("val_loss", higher_is_better=False)
+
+
+def best_epoch(job: TrainingJob) -> int | None:
+    """The number of the epoch whose monitored metric was the best so far, the first of equals; none before it is."""
+    monitor = monitor_of(job)
+    best: tuple[int, float] | None = None
+    for number, epoch in enumerate(job.history, 1):
+        value = epoch.get(monitor.name)
+        if isinstance(value, int | float) and (best is None or monitor.better(value, best[1])):
+            best = (number, value)
+    return best[0] if best else None
+
+
+def curves(job: TrainingJob) -> str:
+    """The job's metrics over its epochs, as SVG."""
+    title = f"{job.model_name}: {job.recipe}, {job.pk}"
+    return charts.curves(job.history, title=title, best_epoch=best_epoch(job))
 
 
 # What a trainer does; it runs in operator scope.

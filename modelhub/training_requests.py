@@ -154,10 +154,7 @@ def likely_seconds(*, tenant: Tenant, wanted: Wanted) -> tuple[Decimal | None, s
         return None, "There is no expected figure before a first job of this recipe has succeeded."
     trained, seen = _paced(earlier)
     seconds = max(0.0, float(earlier.training_seconds) - trained) + rows * trained / max(seen, 1)
-    pace = seen / trained if trained else 0.0
-    return Decimal(f"{seconds:.3f}"), (
-        f"{rows:,} rows are expected to be trained at the pace of the job {earlier.pk}: {pace:,.0f} rows a second."
-    )
+    return Decimal(f"{seconds:.3f}"), f"{rows} rows are expected to be trained at the pace of the job {earlier.pk}."
 
 
 def _most_alike(tenant: Tenant, wanted: Wanted) -> TrainingJob | None:

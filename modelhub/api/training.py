@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
@@ -9,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from modelhub import training, training_requests
+from modelhub.api import svg
 from modelhub.models import JobState, TrainingJob, TrainingLogLine
 from modelhub.recipes import RECIPES
 from modelhub.training_requests import Request as TrainingRequest
@@ -102,6 +104,7 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
     stop_reason = serializers.SerializerMethodField(
         help_text="why it learned less than was asked for, in words; null if it did not"
     )
+    search = serializers.CharField(source="search_id", allow_null=True, help_text="id of the search that tries it")
     version = serializers.SerializerMethodField(help_text="the version that it made; null while there is none")
     warm_start = serializers.CharField(
         source="warm_start_id", allow_null=True, help_text="id of the version whose weights it begins with"
@@ -124,6 +127,7 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
             "error",
             "budget",
             "stop_reason",
+            "search",
             "version",
             "warm_start",
             "attempt",
@@ -327,6 +331,19 @@ class TrainingJobCancelView(TenantView):
         )  # fmt: skip
         ended = job.state == JobState.CANCELLED
         return Response(TrainingJobSerializer(job).data, status=200 if ended else 202)
+
+
+class TrainingJobCurvesView(TenantView):
+    """The learning curves of a job, drawn."""
+
+    @extend_schema(
+        operation_id="draw_training_job_curves", tags=TAGS, responses=openapi.answers(200, None, 400, 404) | svg.SCHEMA
+    )
+    def get(self, request: Request, job_id: str) -> HttpResponse:
+        """The metrics of a job over its epochs so far, as SVG: of training, and of validation."""
+        self.query(StrictSerializer)
+        job = training.get(tenant=self.caller.tenant, job_id=job_id)
+        return svg.response(training.curves(job))
 
 
 class TrainingJobRetrainView(TenantView):
