@@ -287,6 +287,8 @@ class EvaluationDrawingView(TenantView):
 
 def drawn(evaluation: Evaluation, drawing: str) -> str:
     """One of the drawings of an evaluation as SVG; raises NotFound where there is nothing of the kind to draw."""
+    if drawing not in DRAWINGS:
+        raise NotFound("There is nothing at this address.")
     result = evaluation.result or {}
     title = f"{evaluation.version} on {evaluation.dataset_id}, {evaluation.split}"
     if drawing == "mistakes" and result:
