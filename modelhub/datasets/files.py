@@ -127,18 +127,20 @@ def placed(
     """
     there = {"/".join(entry.parts[wrap:]): entry for entry in archive.entries if not entry.is_folder}
     found: dict[str, tuple[Entry, Place]] = {}
+    named: set[str] = set()
     for folder, line in lines:
         try:
             entry, place = find(line, there, folder)
-            if entry.name in found:
+            if entry.name in named:
                 raise BadItem(f"{shown(line.path)} is listed more than once.")
+            named.add(entry.name)
             check(place)
             found[entry.name] = entry, place
         except BadItem as error:
             report.leave_out(line.line, str(error))
     for name, entry in there.items():
-        if entry.name not in found and not is_list(entry):
-            report.leave_out(name, "It is not in the list, or its line is not good.")
+        if entry.name not in named and not is_list(entry):
+            report.leave_out(name, "No line of the list names it.")
     return list(found.values())
 
 

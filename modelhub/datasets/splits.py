@@ -62,6 +62,17 @@ def quota(count: int, *, validation: float) -> int:
     return max(0, min(count - 2, max(1, round(count * validation))))
 
 
+def cut(wanted: int, *, begin: int, end: int, count: int) -> int:
+    """How many of a stratum of `count` in order validate, so that no content stands on both sides.
+
+    The content at the place where `wanted` ends reaches from `begin` to `end`: it is taken whole or not at all, as far
+    as that neither doubles nor halves the split; a content that is larger than that is cut.
+    """
+    if end <= min(2 * wanted, count - 2):
+        return end
+    return begin if 2 * begin >= wanted else wanted
+
+
 def validation_groups(sizes: Mapping[str, int], *, split: Split) -> set[str]:
     """The groups that validate: drawn until their items are as near to the share as whole groups come.
 
@@ -99,10 +110,18 @@ def assigned(
     result: list[Item] = []
     for some in by_stratum.values():
         some.sort(key=lambda i: (rank(seed=split.seed, content=i.sha256.encode(), name=i.name), i.name))
-        validating = quota(len(some), validation=split.validation)
+        validating = _cut(some, quota(len(some), validation=split.validation))
         result += [replace(item, split=VALIDATION) for item in some[:validating]]
         result += [replace(item, split=TRAIN) for item in some[validating:]]
     return result
+
+
+def _cut(items: Sequence[Item], wanted: int) -> int:
+    if not wanted:
+        return 0
+    last = items[wanted - 1].sha256
+    same = [place for place, item in enumerate(items) if item.sha256 == last]
+    return cut(wanted, begin=same[0], end=same[-1] + 1, count=len(items))
 
 
 def way(split: Split, *, given: bool) -> Split:

@@ -164,8 +164,23 @@ class Spool:
             self._base.execute(
                 "UPDATE spooled SET split = ? WHERE number IN "
                 "(SELECT number FROM spooled WHERE stratum = ? ORDER BY rank, number LIMIT ?)",
-                (VALIDATION, stratum, splits.quota(count, validation=split.validation)),
+                (VALIDATION, stratum, self._cut(stratum, count, splits.quota(count, validation=split.validation))),
             )
+
+    def _cut(self, stratum: str, count: int, wanted: int) -> int:
+        if not wanted:
+            return 0
+        (near,) = self._base.execute(
+            "SELECT near FROM spooled WHERE stratum = ? ORDER BY rank, number LIMIT 1 OFFSET ?", (stratum, wanted - 1)
+        ).fetchone()
+        least, most = self._base.execute(
+            "SELECT MIN(rank), MAX(rank) FROM spooled WHERE stratum = ? AND near = ?", (stratum, near)
+        ).fetchone()
+        begin, end = self._base.execute(
+            "SELECT COUNT(CASE WHEN rank < ? THEN 1 END), COUNT(*) FROM spooled WHERE stratum = ? AND rank <= ?",
+            (least, stratum, most),
+        ).fetchone()
+        return splits.cut(wanted, begin=begin, end=end, count=count)
 
     def _divide_by_group(self, split: Split) -> None:
         sizes = dict(

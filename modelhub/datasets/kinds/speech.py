@@ -1,7 +1,6 @@
 """Recordings of speech and what is said in them: sound files, and lists of their transcripts."""
 
 import hashlib
-import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -121,9 +120,8 @@ def _cannot_be_said(letter: str) -> bool:
 def _examine(data: bytes, place: Place, work: Work) -> Item:
     about = sounds.info(data)
     samples = sounds.decode(data, max_seconds=work.max_seconds)
-    loudest = float(np.abs(samples).max(initial=0.0))
     if sounds.silent(samples):
-        raise BadItem(f"It is silent: its loudest sample is at {20 * math.log10(max(loudest, 1e-9)):.0f} dB.")
+        raise BadItem("It is silent: none of its samples is louder than -60 dB.")
     facts: dict[str, int | float | str] = {
         "seconds": round(len(samples) / sounds.RATE, 3),
         "rate": about.rate,
@@ -178,7 +176,8 @@ def _warn(report: Report, items: Sequence[Item]) -> None:
         ),
     ):
         if some:
-            report.warn(kind, f"{len(some)} recordings are {words}; for example {shown(some[0].name)}.")
+            are = "recordings are" if len(some) > 1 else "recording is"
+            report.warn(kind, f"{len(some)} {are} {words}; for example {shown(some[0].name)}.")
     rates = {item.facts["rate"] for item in items}
     if len(rates) > 1:
         words = ", ".join(f"{rate:,}" for rate in sorted(map(int, rates)))

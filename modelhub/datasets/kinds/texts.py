@@ -15,7 +15,7 @@ from modelhub.datasets.splits import SPLITS
 from modelhub.datasets.spool import Spool
 
 MAX_CHARACTERS = 20_000
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 NEEDED = {"train": 1, "validation": 0}
 
 

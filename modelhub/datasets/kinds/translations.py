@@ -93,12 +93,16 @@ class _Tally:
         report.content |= {"untranslated": self._same, "uneven": self._uneven}
         judge_counts(report, noun="pair")
         if self._same:
-            report.warn("untranslated", f"{self._same} pairs have the same text on both sides.")
+            report.warn("untranslated", f"{_pairs(self._same)} the same text on both sides.")
         if self._uneven:
             report.warn(
-                "uneven-pairs", f"{self._uneven} pairs have one side more than {RATIO} times as long as the other."
+                "uneven-pairs", f"{_pairs(self._uneven)} one side more than {RATIO} times as long as the other."
             )
 
 
 def _taken(pair: dict[str, str]) -> Taken:
     return Taken(pair, near="\t".join(tallies.normalised(text) for text in pair.values()))
+
+
+def _pairs(count: int) -> str:
+    return "1 pair has" if count == 1 else f"{count:,} pairs have"
