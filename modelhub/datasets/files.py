@@ -153,7 +153,7 @@ def find(line: Listed, there: dict[str, Entry], folder: str) -> tuple[Entry, Pla
     split = splits.named(line.split) if line.split else splits.named(folder) or ""
     if split is None:
         raise BadItem(f"Its split is {shown(line.split)}; expected train or validation.")
-    return there[name], Place(name, line.target, split=split, group=line.group)
+    return there[name], Place(name, line.target, split=split, group=splits.group_name(line.group))
 
 
 def lists_in(archive: Archive, *, wrap: int) -> list[Entry]:

@@ -108,11 +108,12 @@ class Reader:
             except orjson.JSONDecodeError as error:
                 yield Row(self._at, {}, f"It is no JSON: {error}.")
                 continue
-            if isinstance(values, dict):
-                self.columns = self.columns or list(values)
+            if isinstance(values, dict) and values:
+                if not self.columns:
+                    self.columns = _checked_names(list(values))
                 yield Row(self._at, values)
             else:
-                yield Row(self._at, {}, f"It is {shown(line.strip()[:40])}; expected a JSON object.")
+                yield Row(self._at, {}, f"It is {shown(line.strip()[:40])}; expected a JSON object with values.")
 
     def _delimited(self) -> Iterator[Row]:
         records = self._records()
@@ -222,9 +223,13 @@ def _around_first_fault(content: Any) -> bytes | None:
 
 
 def _header(fields: Sequence[str]) -> list[str]:
-    if len(fields) > MAX_COLUMNS:
-        raise UnreadableFile(f"It has {len(fields):,} columns; the limit is {MAX_COLUMNS:,}.")
-    names = [name.strip() for name in fields]
+    names = _checked_names([name.strip() for name in fields])
+    return [name or f"column {position + 1}" for position, name in enumerate(names)]
+
+
+def _checked_names(names: list[str]) -> list[str]:
+    if len(names) > MAX_COLUMNS:
+        raise UnreadableFile(f"It has {len(names):,} columns; the limit is {MAX_COLUMNS:,}.")
     for position, name in enumerate(names):
         if name in names[:position]:
             raise UnreadableFile(f"Two of its columns are called {shown(name)}; expected names that differ.")
@@ -232,7 +237,7 @@ def _header(fields: Sequence[str]) -> list[str]:
             raise UnreadableFile(f"Its column {position + 1} is called {shown(name)}; expected printable characters.")
         if len(name) > 200:
             raise UnreadableFile(f"The name of its column {position + 1} has {len(name):,} characters.")
-    return [name or f"column {position + 1}" for position, name in enumerate(names)]
+    return names
 
 
 def _wrong_quotes(error: str, begins: int, ends: int) -> str:

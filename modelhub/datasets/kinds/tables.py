@@ -10,7 +10,7 @@ from modelhub.datasets.columns import Guess, Summary, cell_of, value_of
 from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
 from modelhub.datasets.manifests import Column, Item, Manifest
 from modelhub.datasets.reports import Report, judge_counts
-from modelhub.datasets.rows import Taken
+from modelhub.datasets.row_intake import Taken
 from modelhub.datasets.spool import Spool
 
 MAX_CONSTANT = 10

@@ -9,7 +9,7 @@ from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
 from modelhub.datasets.kinds.texts import by_name, text_of
 from modelhub.datasets.manifests import Column, Item, Manifest
 from modelhub.datasets.reports import Report, judge_counts
-from modelhub.datasets.rows import Taken
+from modelhub.datasets.row_intake import Taken
 from modelhub.datasets.splits import SPLITS
 from modelhub.datasets.spool import Spool
 
