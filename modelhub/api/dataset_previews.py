@@ -31,6 +31,11 @@ HEADERS = {
 }
 
 
+def _answers(media_type: str) -> dict[Any, Any]:
+    refusals = {status: body for status, body in openapi.answers(200, None, 404, 409).items() if status != 200}
+    return {(200, media_type): OpenApiTypes.BINARY, **refusals}
+
+
 class PreviewQuery(StrictSerializer):
     """How much is shown."""
 
@@ -110,7 +115,7 @@ class DatasetThumbnailView(PictureView):
         operation_id="get_dataset_thumbnail",
         summary="Get a small PNG of a picture of a data set",
         tags=TAGS,
-        responses={(200, "image/png"): OpenApiTypes.BINARY} | openapi.answers(200, None, 404, 409),
+        responses=_answers("image/png"),
     )
     def get(self, request: Request, dataset_id: str, sha256: str) -> HttpResponseBase:
         return _answer(previews.thumbnail(dataset=self.drawn(dataset_id), sha256=sha256))
@@ -123,7 +128,7 @@ class DatasetWaveformView(PictureView):
         operation_id="get_dataset_waveform",
         summary="Get the waveform of a recording of a data set as SVG",
         tags=TAGS,
-        responses={(200, "image/svg+xml"): OpenApiTypes.BINARY} | openapi.answers(200, None, 404, 409),
+        responses=_answers("image/svg+xml"),
     )
     def get(self, request: Request, dataset_id: str, sha256: str) -> HttpResponseBase:
         return _answer(previews.waveform(dataset=self.drawn(dataset_id), sha256=sha256))
