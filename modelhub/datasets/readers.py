@@ -72,6 +72,7 @@ class Reader:
         self.form = form
         self.encoding = encoding_of(path)
         self.columns: list[str] = []
+        self.delimiter = form.delimiter
         self.extra_columns = 0
         self._path = path
         self._headerless = tuple(headerless)
@@ -144,9 +145,11 @@ class Reader:
         """The fields of each record and the line where it begins, or what is wrong with it."""
         lines = self._lines()
         first = next(lines, "")
+        if self.form.quoted:
+            self.delimiter = delimiter_of(first)
         reader = csv.reader(
             itertools.chain([first] if first else [], lines),
-            delimiter=delimiter_of(first) if self.form.quoted else self.form.delimiter,
+            delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.form.quoted else csv.QUOTE_NONE,
             strict=True,
         )

@@ -39,7 +39,7 @@ class Reading(Protocol):
     # Whether a column called group is the group even where the data set is not divided by it.
     reserves_group: bool
 
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
+    def begin(self, columns: Sequence[str], *, reserved: Sequence[str], decimal_comma: bool) -> None:
         """A file begins that has these columns, of which the reserved ones say split and group. Raises BadItem."""
         ...
 
@@ -168,7 +168,7 @@ class Intake:
         """What the columns say, by the first good row; raises BadItem if some are missing."""
         columns, reader.columns = reader.columns, reader.columns if reader.form.delimiter else []
         roles = _Roles.of(columns, self.work, reserves_group=self.reading.reserves_group)
-        self.reading.begin(columns, reserved=roles.reserved)
+        self.reading.begin(columns, reserved=roles.reserved, decimal_comma=reader.delimiter == ";")
         reader.columns = columns
         return roles
 

@@ -144,6 +144,13 @@ def test_a_table_that_cannot_work_is_refused_in_words(acme_client: APIClient, bo
     assert reason in " ".join(row["report"]["reasons"])
 
 
+def test_a_decimal_comma_is_read_between_semicolons(acme: Account, acme_client: APIClient) -> None:
+    body = "\n".join(["x;y", *(f"{n},5;{n}" for n in range(20))]).encode()
+    row = uploaded(acme_client, KIND, body, CSV)
+    assert [column.type for column in manifest_of(acme, row).columns] == ["number", "integer"]
+    assert lines(acme, row, "train")[0]["values"] == {"x": 0.5, "y": 0}
+
+
 def test_a_thousand_columns_are_taken(acme: Account, acme_client: APIClient) -> None:
     body = "\n".join(
         [",".join(f"c{n}" for n in range(1000)), *(",".join(str(k * n) for n in range(1000)) for k in range(5))]

@@ -46,7 +46,7 @@ class _Reading:
         self._layout = layout
         self._text = self._label = ""
 
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
+    def begin(self, columns: Sequence[str], *, reserved: Sequence[str], decimal_comma: bool) -> None:
         names = by_name(columns, wanted=("text", "label"), layout=self._layout)
         self._text, self._label = names["text"], names["label"]
 

@@ -47,7 +47,7 @@ class _Reading:
         self._layout = layout
         self._columns = dict(zip(SIDES, SIDES, strict=True))
 
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
+    def begin(self, columns: Sequence[str], *, reserved: Sequence[str], decimal_comma: bool) -> None:
         self._columns = by_name(columns, wanted=SIDES, layout=self._layout)
 
     def take(self, values: Mapping[str, Any]) -> Taken:
