@@ -164,6 +164,9 @@ class Intake:
                     raise
                 self.report.leave_out(name, str(error))
 
+        if roles is None and reader.columns:
+            self._begin(reader)
+
     def _begin(self, reader: Reader) -> _Roles:
         """What the columns say, by the first good row; raises BadItem if some are missing."""
         columns, reader.columns = reader.columns, reader.columns if reader.form.delimiter else []

@@ -256,7 +256,8 @@ def test_texts_in_both_given_splits_are_a_warning(acme_client: APIClient) -> Non
 
 
 def test_lengths_and_vocabulary_are_reported(acme_client: APIClient) -> None:
-    content = uploaded(acme_client, KIND, as_csv([("One two", "a"), ("two, THREE", "b")] * 5), CSV)["report"]["content"]
+    body = as_json_lines([("One two", "a"), ("two, THREE", "b")] * 5)
+    content = uploaded(acme_client, KIND, body, JSON_LINES)["report"]["content"]
     assert content["words"]["train"] == {"min": 2, "mean": 2.0, "p50": 2, "p95": 2, "max": 2}
     assert content["vocabulary"]["words"] == 3
     assert content["vocabulary"]["most_frequent"][0] == {"value": "two", "count": 10}
