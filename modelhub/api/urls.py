@@ -2,12 +2,23 @@
 
 from django.urls import path
 
-from modelhub.api import comparing, datasets, evaluations, registry, searches, training
+from modelhub.api import comparing, dataset_previews, datasets, evaluations, registry, searches, training
 
 urlpatterns = [
     path("datasets", datasets.DatasetsView.as_view(), name="datasets"),
     path("datasets/<str:dataset_id>", datasets.DatasetView.as_view(), name="dataset"),
     path("datasets/<str:dataset_id>/content", datasets.DatasetContentView.as_view(), name="dataset-content"),
+    path("datasets/<str:dataset_id>/preview", dataset_previews.DatasetPreviewView.as_view(), name="dataset-preview"),
+    path(
+        "datasets/<str:dataset_id>/items/<str:sha256>/thumbnail",
+        dataset_previews.DatasetThumbnailView.as_view(),
+        name="dataset-thumbnail",
+    ),
+    path(
+        "datasets/<str:dataset_id>/items/<str:sha256>/waveform",
+        dataset_previews.DatasetWaveformView.as_view(),
+        name="dataset-waveform",
+    ),
     path("datasets/<str:dataset_id>/seal", datasets.DatasetSealView.as_view(), name="dataset-seal"),
     path("recipes", training.RecipesView.as_view(), name="recipes"),
     path("training-jobs", training.TrainingJobsView.as_view(), name="training-jobs"),

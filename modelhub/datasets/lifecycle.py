@@ -1,12 +1,13 @@
 """The verbs create, get, seal and delete."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 
 from modelhub import storage
+from modelhub.datasets.splits import Split
 from modelhub.models import BlobUse, Dataset, DatasetState, ModelVersion, TrainingJob
 from modelhub.storage.blobs import batches
 from tenants import audit
@@ -14,11 +15,23 @@ from tenants.errors import Conflict, FieldError, NotFound
 from tenants.models import Tenant
 
 
-def create(*, tenant: Tenant, name: str, kind: str, actor: str, now: datetime) -> Dataset:
-    """An empty data set, ready for an upload."""
+def create(
+    *,
+    tenant: Tenant,
+    name: str,
+    kind: str,
+    split: Split | None = None,
+    columns: Mapping[str, str] | None = None,
+    actor: str,
+    now: datetime,
+) -> Dataset:
+    """An empty data set, ready for an upload, that will be divided so; a table's columns may be given their types."""
     try:
         with transaction.atomic():
-            dataset = Dataset.objects.create(tenant=tenant, name=name, kind=kind, created_at=now)
+            dataset = Dataset.objects.create(
+                tenant=tenant, name=name, kind=kind, created_at=now,
+                split=split.as_json() if split else {}, columns=dict(columns or {}),
+            )  # fmt: skip
     except IntegrityError as error:
         raise Conflict(
             f"There is a data set {name!r} already.", errors=(FieldError("name", "Expected a name not in use."),)

@@ -1,4 +1,4 @@
-"""The verb receive: a zip file streamed to the disk, checked, and stored, or nothing at all."""
+"""The verb receive: a file streamed to the disk, checked, and stored, or nothing at all."""
 
 import contextlib
 import logging
@@ -17,6 +17,7 @@ from modelhub import storage
 from modelhub.datasets import archives, checking, lifecycle
 from modelhub.datasets.checking import Report, Unusable
 from modelhub.datasets.manifests import Manifest
+from modelhub.datasets.splits import Split
 from modelhub.models import Dataset, DatasetState
 from modelhub.storage import files
 from tenants import audit, ids, scoping
@@ -68,9 +69,16 @@ class _Upload:
 
 
 def receive(
-    *, tenant: Tenant, dataset_id: str, content: Readable, length: int | None, actor: str, clock: Clock
+    *,
+    tenant: Tenant,
+    dataset_id: str,
+    content: Readable,
+    content_type: str,
+    length: int | None,
+    actor: str,
+    clock: Clock,
 ) -> Dataset:
-    """Takes the zip file that `content` holds, of `length` bytes, as the data set's content, in place of any before.
+    """Takes the file that `content` holds, of `length` bytes, as the data set's content, in place of any before.
 
     Runs for as long as the body takes, in short transactions of its own. Unusable content leaves the data set
     rejected, with the report; any other refusal leaves it as it was.
@@ -80,7 +88,7 @@ def receive(
     try:
         with _scratch_file() as path, storage.Staging(tenant_id=tenant.pk) as staging:
             _save_body(upload, content, length, path)
-            manifest, report = _check(upload, path, staging, length)
+            manifest, report = _check(upload, path, content_type, staging)
             return _finish(upload, manifest, report, staging, actor, clock())
     except Unusable as refusal:
         _reject(upload, refusal, actor, clock())
@@ -101,7 +109,7 @@ def _checked_length(length: int | None) -> int:
     if length > limit:
         raise TooLarge(f"The body has {length:,} bytes; the limit for a data set is {limit:,}.")
     if length == 0:
-        raise Invalid("The body is empty; expected a zip file.", errors=(FieldError("body", "Expected a zip file."),))
+        raise Invalid("The body is empty; expected a file.", errors=(FieldError("body", "Expected a file."),))
     return length
 
 
@@ -158,16 +166,20 @@ def _cut(done: int, length: int) -> Invalid:
     )
 
 
-def _check(upload: _Upload, path: Path, staging: storage.Staging, length: int) -> tuple[Manifest, Report]:
+def _check(upload: _Upload, path: Path, content_type: str, staging: storage.Staging) -> tuple[Manifest, Report]:
     upload.told_at = 0.0
     with scoping.tenant(upload.tenant.pk):
-        kind = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id).kind
+        dataset = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id)
     return checking.check(
         path,
-        kind=kind,
+        content_type=content_type,
+        kind=dataset.kind,
+        split=Split(**dataset.split),
+        columns=dataset.columns,
         staging=staging,
         limits=archives.limits_in_force(),
         max_pixels=settings.PICTURE_MAX_PIXELS,
+        max_seconds=settings.DATASET_MAX_SOUND_SECONDS,
         progress=partial(upload.tell, "checking"),
     )
 
@@ -184,7 +196,7 @@ def _finish(
             report=report.as_json(),
             progress={},
             manifest_sha256=content.sha256,
-            items=len(manifest.items),
+            items=manifest.rows(),
             size=size,
         )
         dataset: Dataset = upload.rows().get()
