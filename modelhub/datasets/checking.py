@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelhub import pictures, storage
-from modelhub.datasets import archives
+from modelhub.datasets import archives, revisions
 from modelhub.datasets.archives import Archive, Entry, Limits, shown
 from modelhub.datasets.manifests import Item, Manifest
 from tenants.errors import Invalid
@@ -70,9 +70,19 @@ class _Place:
 
 
 def check(
-    path: Path, *, kind: str, staging: storage.Staging, limits: Limits, max_pixels: int, progress: Progress
+    path: Path,
+    *,
+    kind: str,
+    staging: storage.Staging,
+    limits: Limits,
+    max_pixels: int,
+    progress: Progress,
+    base: Manifest | None = None,
 ) -> tuple[Manifest, Report]:
-    """Decodes every picture of the zip file at `path` and stages the good ones. Raises Unusable with the report."""
+    """Decodes every picture of the zip file at `path` and stages the good ones. Raises Unusable with the report.
+
+    With a `base`, what is good is added to its items, and the sum of both is what must suffice.
+    """
     report = Report()
     try:
         with Archive(path, limits=limits) as archive:
@@ -82,13 +92,22 @@ def check(
     except archives.Unsafe as refusal:
         report.reasons.append(refusal.detail)
         raise Unusable(report) from refusal
-    _count(report, classes, items)
-    report.reasons += _reasons(report, classes)
+    items.sort(key=lambda item: item.name)
+    manifest = Manifest(kind=kind, classes=tuple(sorted(classes)), items=tuple(items))
+    if base is not None:
+        manifest = revisions.combined(base, manifest)
+    judge(manifest, report)
     if report.reasons:
         raise Unusable(report)
-    report.warnings += _warnings(report, items)
-    items.sort(key=lambda item: item.name)
-    return Manifest(kind=kind, classes=tuple(sorted(classes)), items=tuple(items)), report
+    return manifest, report
+
+
+def judge(manifest: Manifest, report: Report) -> None:
+    """Writes into the report what the items say by themselves: counts, warnings, and the reasons against using them."""
+    _count(report, manifest.classes, manifest.items)
+    report.reasons += _reasons(report, set(manifest.classes))
+    if not report.reasons:
+        report.warnings += _warnings(report, manifest.items)
 
 
 def _wrapping_folder(entries: list[Entry]) -> int:
@@ -155,7 +174,7 @@ def _examine(data: bytes, place: _Place, staging: storage.Staging, max_pixels: i
     return Item(place.split, place.class_name, place.name, blob.sha256, blob.size, height, width)
 
 
-def _count(report: Report, classes: Iterable[str], items: list[Item]) -> None:
+def _count(report: Report, classes: Iterable[str], items: Sequence[Item]) -> None:
     found = Counter((item.split, item.class_name) for item in items)
     report.splits = {split: {name: found[split, name] for name in sorted(classes)} for split in SPLITS}
     report.good, report.bad = len(items), len(report.problems)
@@ -177,7 +196,7 @@ def _reasons(report: Report, classes: set[str]) -> list[str]:
     return reasons
 
 
-def _warnings(report: Report, items: list[Item]) -> list[dict[str, str]]:
+def _warnings(report: Report, items: Sequence[Item]) -> list[dict[str, str]]:
     """What does not forbid training and makes its result doubtful."""
     warnings = []
     names: dict[str, dict[str, str]] = defaultdict(dict)

@@ -4,6 +4,7 @@ from modelhub.models.datasets import Dataset, DatasetKind, DatasetState
 from modelhub.models.registry import Model, ModelVersion
 from modelhub.models.storage import Blob, BlobUse, StorageAccrual
 from modelhub.models.training import JobState, TrainingJob, TrainingLogLine
+from modelhub.models.uploads import DatasetUpload, DatasetUploadPart, UploadMode, UploadState
 
 __all__ = [
     "Blob",
@@ -11,10 +12,14 @@ __all__ = [
     "Dataset",
     "DatasetKind",
     "DatasetState",
+    "DatasetUpload",
+    "DatasetUploadPart",
     "JobState",
     "Model",
     "ModelVersion",
     "StorageAccrual",
     "TrainingJob",
     "TrainingLogLine",
+    "UploadMode",
+    "UploadState",
 ]

@@ -49,9 +49,9 @@ def remove(*, name: str) -> None:
     default_storage.delete(name)
 
 
-def remove_left_behind(root: Path) -> None:
-    """Removes what processes that were killed left under `root` a day ago or longer."""
-    horizon = time.time() - LEFT_BEHIND_SECONDS
+def remove_left_behind(root: Path, *, seconds: float = LEFT_BEHIND_SECONDS) -> None:
+    """Removes what processes that were killed left under `root` a day ago or longer, or so many seconds."""
+    horizon = time.time() - seconds
     for path in root.glob("*"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < horizon:

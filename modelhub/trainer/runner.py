@@ -20,15 +20,18 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from modelhub import datasets, recipes, registry, storage, training
+from modelhub.datasets import parts, retention
 from modelhub.models import TrainingJob
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, Item, Task
 from modelhub.training import Hold, LeaseLost
 from tenants import archive, scoping
+from tenants.errors import Refusal
 
 SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4
 SECONDS_BETWEEN_SWEEPS = 6 * 3600.0
+SECONDS_BETWEEN_EXPIRIES = 60.0
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_RETRY = 60.0
 SECONDS_TO_STOP = 3.0
@@ -54,6 +57,7 @@ class Trainer:
         self._stopping = False
         self._accrue_at = 0.0
         self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
+        self._expire_at = 0.0
 
     def stop(self, *_: object) -> None:
         """From now on no job is taken, and the one at hand is put back."""
@@ -78,6 +82,7 @@ class Trainer:
     def run_one(self) -> bool:
         """Does the next job, if there is one."""
         self._accrue()
+        self._expire()
         self._sweep()
         with scoping.operator():
             job = training.claim(trainer=self.name, now=timezone.now())
@@ -92,6 +97,7 @@ class Trainer:
         if self._stopping:
             raise Stopping
         self._accrue()
+        self._expire()
 
     def _accrue(self) -> None:
         """Tells the ledger of stored bytes; what fails is made up for by the next time."""
@@ -103,6 +109,19 @@ class Trainer:
         except Exception:
             # Nothing that is wrong there may end a training.
             logger.exception("stored bytes could not be told to the ledger; it is tried again")
+            connection.close()
+
+    def _expire(self) -> None:
+        """Erases data sets whose date has come, and ends uploads that nobody went on with."""
+        if time.monotonic() < self._expire_at:
+            return
+        self._expire_at = time.monotonic() + SECONDS_BETWEEN_EXPIRIES
+        try:
+            retention.erase_expired(now=timezone.now())
+            parts.expire(now=timezone.now())
+        except Exception:
+            # Nothing that is wrong there may end a training.
+            logger.exception("data sets whose date has come could not be erased; it is tried again")
             connection.close()
 
     def _sweep(self) -> None:
@@ -183,6 +202,8 @@ class _Run:
             self._end(lambda: training.put_back(hold=self._hold))
         except (LeaseLost, *Connection):
             raise
+        except Refusal as refusal:
+            self._fail(refusal.detail, seconds=Decimal(0))
         except Exception:
             logger.exception("%s failed by a fault of the trainer", self._job.pk)
             self._fail(f"The training could not be carried out. {FAULT}", seconds=Decimal(0))
