@@ -83,7 +83,7 @@ class DatasetExportView(TenantView):
         """A zip file of the data set's items, written while it is sent. Uploaded again, it gives the same manifest."""
         self.query(StrictSerializer)
         dataset = datasets.get(tenant=self.caller.tenant, dataset_id=dataset_id)
-        content = exports.archive(tenant_id=dataset.tenant_id, manifest=datasets.load_manifest(dataset))
+        content = exports.export(dataset=dataset, actor=self.caller.actor)
         name = f"{dataset.pk}.zip"
         return StreamingHttpResponse(
             content, content_type=ZIP, headers={"Content-Disposition": f'attachment; filename="{name}"'}

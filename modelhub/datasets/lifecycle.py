@@ -16,7 +16,6 @@ from tenants import audit
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
 from tenants.models import Tenant
 
-
 # Gives those of these files of a tenant that something else holds.
 Holder = Callable[[str, list[str]], set[str]]
 _holders: list[Holder] = []

@@ -299,4 +299,4 @@ def _release(upload: DatasetUpload) -> None:
         rows = DatasetUpload.objects.for_tenant(upload.tenant_id).filter(pk=upload.pk)
         if not rows.filter(state=UploadState.OPEN).update(checked_until=None):
             DatasetUploadPart.objects.for_tenant(upload.tenant_id).filter(upload_id=upload.pk).delete()
-            scratch.remove_parts([upload.pk])
+            transaction.on_commit(partial(scratch.remove_parts, [upload.pk]), robust=True)
