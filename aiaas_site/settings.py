@@ -147,6 +147,8 @@ INVOICE_ISSUER = {
 }
 INVOICE_FONT = env.str("INVOICE_FONT", default="")
 
+# Encrypts the data keys of tenants, and so their files; without one it is derived from SECRET_KEY.
+MASTER_KEY = env.str("MASTER_KEY", default="")
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 

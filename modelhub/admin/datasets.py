@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from modelhub import datasets
 from modelhub.admin import links
-from modelhub.models import Blob, BlobUse, Dataset, DatasetUpload, DatasetUploadPart, StorageAccrual
+from modelhub.models import Blob, BlobUse, DataKey, Dataset, DatasetUpload, DatasetUploadPart, StorageAccrual
 from tenants.admin.base import ReadOnlyAdmin, actor
 from tenants.errors import Refusal
 
@@ -93,6 +93,16 @@ class BlobUseAdmin(ReadOnlyAdmin):
     list_select_related = ["tenant", "dataset"]
     search_fields = ["=sha256", "dataset__name", "=dataset__id", "tenant__name"]
     ordering = ["-id"]
+
+
+@admin.register(DataKey)
+class DataKeyAdmin(ReadOnlyAdmin):
+    list_display = ["tenant", "created_at", "destroyed_at"]
+    list_filter = ["created_at", ("destroyed_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["tenant"]
+    search_fields = ["tenant__name"]
+    ordering = ["tenant"]
+    fields = list_display
 
 
 @admin.register(StorageAccrual)

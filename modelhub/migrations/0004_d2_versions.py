@@ -1,4 +1,4 @@
-"""Versions of data sets, uploads in parts, retention and provenance. What there was is the first of its family."""
+"""Versions of data sets, uploads in parts, retention, provenance, data keys. What there was is first in its family."""
 
 import functools
 
@@ -252,8 +252,36 @@ class Migration(migrations.Migration):
             model_name="datasetuploadpart",
             constraint=models.UniqueConstraint(fields=("upload", "number"), name="one_part_a_number"),
         ),
+        migrations.CreateModel(
+            name="DataKey",
+            fields=[
+                (
+                    "tenant",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="tenants.tenant",
+                    ),
+                ),
+                ("wrapped", models.BinaryField(max_length=80)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("destroyed_at", models.DateTimeField(null=True)),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(destroyed_at=None) & ~models.Q(wrapped=b"")
+                        | models.Q(destroyed_at__isnull=False, wrapped=b""),
+                        name="key_until_it_is_destroyed",
+                    )
+                ]
+            },
+        ),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),
         migrations.RunSQL(SEALED, "DROP TRIGGER sealed_content ON modelhub_dataset"),
+        protect("modelhub_datakey"),
         protect("modelhub_datasetupload"),
         protect("modelhub_datasetuploadpart"),
     ]

@@ -2,13 +2,14 @@
 
 from modelhub.models.datasets import Dataset, DatasetKind, DatasetState
 from modelhub.models.registry import Model, ModelVersion
-from modelhub.models.storage import Blob, BlobUse, StorageAccrual
+from modelhub.models.storage import Blob, BlobUse, DataKey, StorageAccrual
 from modelhub.models.training import JobState, TrainingJob, TrainingLogLine
 from modelhub.models.uploads import DatasetUpload, DatasetUploadPart, UploadMode, UploadState
 
 __all__ = [
     "Blob",
     "BlobUse",
+    "DataKey",
     "Dataset",
     "DatasetKind",
     "DatasetState",
