@@ -109,9 +109,9 @@ def _likely_seconds(tenant: Tenant, wanted: Wanted) -> tuple[Decimal | None, str
 
 
 def _rows_to_train(wanted: Wanted) -> int:
-    pictures = len(datasets.load_manifest(wanted.dataset).of("train"))
+    rows = datasets.load_manifest(wanted.dataset).rows("train")
     steps = wanted.parameters["steps_per_epoch"]
-    return int(wanted.parameters["epochs"]) * (steps * BATCH if steps else pictures)
+    return int(wanted.parameters["epochs"]) * (steps * BATCH if steps else rows)
 
 
 def _budget(tenant: Tenant, amount: Decimal | None, now: datetime) -> Budget | None:

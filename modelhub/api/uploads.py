@@ -15,10 +15,9 @@ from rest_framework.response import Response
 from modelhub import datasets
 from modelhub.api.datasets import (
     TAGS,
-    ZIP_TYPES,
     DatasetProblemSerializer,
     DatasetSerializer,
-    check_media_type,
+    checked_media_type,
     content_length,
     with_report,
 )
@@ -43,7 +42,7 @@ class NewUploadSerializer(StrictSerializer):
     """The file that is going to be sent."""
 
     length = serializers.IntegerField(min_value=1, max_value=2**53, help_text="bytes of the whole file")
-    media_type = serializers.CharField(max_length=80, help_text=f"of the whole file: {' or '.join(ZIP_TYPES)}")
+    media_type = serializers.CharField(max_length=80, help_text="of the whole file, as the kind takes it")
     sha256 = serializers.RegexField(
         SHA256.pattern + r"\Z", required=False, help_text="of the whole file, 64 hex digits; checked if it is sent"
     )
@@ -121,7 +120,7 @@ class DatasetUploadsView(TenantView):
         upload = parts.begin(
             dataset=dataset,
             length=wanted["length"],
-            media_type=check_media_type(wanted["media_type"]),
+            media_type=checked_media_type(wanted["media_type"], dataset=dataset),
             sha256=wanted.get("sha256", "").lower(),
             mode=wanted.get("mode", UploadMode.REPLACE),
             actor=self.caller.actor,

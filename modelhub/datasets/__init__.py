@@ -2,14 +2,17 @@
 
 from modelhub.datasets.checking import Report, Unusable
 from modelhub.datasets.lifecycle import change, create, delete, get, seal
-from modelhub.datasets.manifests import Item, Manifest, load_manifest
+from modelhub.datasets.manifests import Column, Item, Manifest, load_manifest
+from modelhub.datasets.splits import Split
 from modelhub.datasets.uploads import receive
 from modelhub.datasets.versions import derive, of_family
 
 __all__ = [
+    "Column",
     "Item",
     "Manifest",
     "Report",
+    "Split",
     "Unusable",
     "change",
     "create",

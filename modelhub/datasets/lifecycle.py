@@ -10,6 +10,7 @@ from django.db.models import ProtectedError
 
 from modelhub import storage
 from modelhub.datasets import scratch
+from modelhub.datasets.splits import Split
 from modelhub.models import BlobUse, Dataset, DatasetState, DatasetUpload, ModelVersion, TrainingJob
 from modelhub.storage.blobs import batches
 from tenants import audit
@@ -27,9 +28,20 @@ def know_holder(holder: Holder) -> None:
 
 
 def create(
-    *, tenant: Tenant, name: str, kind: str, about: Mapping[str, Any] | None = None, actor: str, now: datetime
+    *,
+    tenant: Tenant,
+    name: str,
+    kind: str,
+    split: Split | None = None,
+    columns: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
+    actor: str,
+    now: datetime,
 ) -> Dataset:
-    """The first version of a data set, empty, ready for an upload; `about` is what `change` takes."""
+    """The first version of a data set, empty, ready for an upload, that will be divided so.
+
+    A table's columns may be given their types; `about` is what `change` takes.
+    """
     facts = _checked(about or {}, now)
     taken = Conflict(
         f"There is a data set {name!r} already.", errors=(FieldError("name", "Expected a name not in use."),)
@@ -38,7 +50,10 @@ def create(
         raise taken
     try:
         with transaction.atomic():
-            dataset = Dataset.objects.create(tenant=tenant, name=name, kind=kind, created_at=now, **facts)
+            dataset = Dataset.objects.create(
+                tenant=tenant, name=name, kind=kind, created_at=now,
+                split=split.as_json() if split else {}, columns=dict(columns or {}), **facts,
+            )  # fmt: skip
     except IntegrityError as error:
         raise taken from error
     audit.record(

@@ -110,7 +110,15 @@ def complete(*, tenant: Tenant, dataset_id: str, upload_id: str, actor: str, clo
         if upload is None:
             return lifecycle.get(tenant=tenant, dataset_id=dataset_id)
         parts = list(there(upload=upload))
-    taken = Upload(tenant=tenant, dataset_id=dataset_id, mode=upload.mode, actor=actor, clock=clock, parts_id=upload.pk)
+    taken = Upload(
+        tenant=tenant,
+        dataset_id=dataset_id,
+        mode=upload.mode,
+        actor=actor,
+        clock=clock,
+        content_type=upload.media_type,
+        parts_id=upload.pk,
+    )
     try:
         return uploads.take_in(taken, length=upload.length, fill=partial(_assemble, taken, upload, parts))
     finally:

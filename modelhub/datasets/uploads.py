@@ -16,6 +16,7 @@ from modelhub import storage
 from modelhub.datasets import archives, checking, lifecycle, scratch
 from modelhub.datasets.checking import Report, Unusable
 from modelhub.datasets.manifests import Manifest, load_manifest
+from modelhub.datasets.splits import Split
 from modelhub.models import Dataset, DatasetState, DatasetUpload, UploadMode, UploadState
 from tenants import audit, ids, scoping
 from tenants.errors import Conflict, FieldError, Invalid, LengthRequired, OverQuota, TooLarge, Unavailable
@@ -50,6 +51,7 @@ class Upload:
     mode: str
     actor: str
     clock: Clock
+    content_type: str
     parts_id: str = ""
     id: str = ""
     told_at: float = 0.0
@@ -87,6 +89,7 @@ def receive(
     tenant: Tenant,
     dataset_id: str,
     content: Readable,
+    content_type: str,
     length: int | None,
     mode: str = UploadMode.REPLACE,
     actor: str,
@@ -98,7 +101,9 @@ def receive(
     rejected, with the report, or, where it was to be added, as it was; so does any other refusal.
     """
     size = checked_length(length, most=settings.DATASET_MAX_UPLOAD_BYTES)
-    upload = Upload(tenant=tenant, dataset_id=dataset_id, mode=mode, actor=actor, clock=clock)
+    upload = Upload(
+        tenant=tenant, dataset_id=dataset_id, mode=mode, actor=actor, clock=clock, content_type=content_type
+    )
     return take_in(upload, length=size, fill=lambda path: _save_body(upload, content, size, path))
 
 
@@ -187,13 +192,17 @@ def _cut(done: int, length: int) -> Invalid:
 def _check(upload: Upload, path: Path, staging: storage.Staging) -> tuple[Manifest, Report]:
     upload.told_at = 0.0
     with scoping.tenant(upload.tenant.pk):
-        kind = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id).kind
+        dataset = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id)
     return checking.check(
         path,
-        kind=kind,
+        content_type=upload.content_type,
+        kind=dataset.kind,
+        split=Split(**dataset.split),
+        columns=dataset.columns,
         staging=staging,
         limits=archives.limits_in_force(),
         max_pixels=settings.PICTURE_MAX_PIXELS,
+        max_seconds=settings.DATASET_MAX_SOUND_SECONDS,
         progress=partial(upload.tell, "checking"),
         base=upload.base,
     )
@@ -211,7 +220,7 @@ def _finish(upload: Upload, manifest: Manifest, report: Report, staging: storage
             report=report.as_json(),
             progress={},
             manifest_sha256=content.sha256,
-            items=len(manifest.items),
+            items=manifest.rows(),
             size=size,
         )
         dataset: Dataset = upload.rows().get()

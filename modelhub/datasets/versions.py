@@ -14,7 +14,7 @@ from modelhub.models import Dataset, DatasetState
 from tenants import audit
 from tenants.errors import Conflict, NotFound
 
-INHERITED = ("kind", "name", "family", "licence", "source", "notes", "retain_until")
+INHERITED = ("kind", "name", "family", "split", "columns", "licence", "source", "notes", "retain_until")
 
 
 def of_family(*, dataset: Dataset) -> QuerySet[Dataset]:
@@ -33,11 +33,11 @@ def derive(
     family = _locked_family(parent)
     names = tuple(remove)
     manifest = load_manifest(family[parent.pk])
-    if names:
-        manifest = revisions.without(manifest, names)
     dataset = _draft(family[parent.pk], now)
     with storage.Staging(tenant_id=dataset.tenant_id) as staging:
-        _fill(dataset, manifest, staging)
+        if names:
+            manifest = revisions.without(manifest, names, staging=staging)
+        _fill(dataset, manifest, staging, report=None if names else family[parent.pk].report)
         staging.record(now=now)
         audit.record(
             tenant=dataset.tenant_id, actor=actor, verb="dataset.derive", subject=dataset.pk, parent=parent.pk,
@@ -73,14 +73,19 @@ def _draft(parent: Dataset, now: datetime) -> Dataset:
     )
 
 
-def _fill(dataset: Dataset, manifest: Manifest, staging: storage.Staging) -> None:
-    """Gives a new version its content: nothing is stored but the manifest."""
-    report = Report()
-    checking.judge(manifest, report)
+def _fill(dataset: Dataset, manifest: Manifest, staging: storage.Staging, *, report: dict[str, Any] | None) -> None:
+    """Gives a new version its content: nothing is stored but the manifest, and parts that have fewer rows."""
+    report = report or _judged(manifest, staging)
     content = staging.add(manifest.as_bytes())
-    dataset.state = DatasetState.REJECTED if report.reasons else DatasetState.CHECKED
-    dataset.report = report.as_json()
+    dataset.state = DatasetState.REJECTED if report["reasons"] else DatasetState.CHECKED
+    dataset.report = report
     dataset.manifest_sha256 = content.sha256
-    dataset.items, dataset.size = len(manifest.items), sum(item.size for item in manifest.items)
+    dataset.items, dataset.size = manifest.rows(), sum(item.size for item in manifest.items)
     dataset.save(force_insert=True)
     lifecycle.replace_uses(dataset=dataset, digests={content.sha256, *(item.sha256 for item in manifest.items)})
+
+
+def _judged(manifest: Manifest, staging: storage.Staging) -> dict[str, Any]:
+    report = Report()
+    checking.judge(manifest, report, staging=staging)
+    return report.as_json()

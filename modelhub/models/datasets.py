@@ -13,6 +13,10 @@ class DatasetKind(models.TextChoices):
     """What the items are."""
 
     IMAGE_CLASSIFICATION = "image-classification"
+    SPEECH = "speech"
+    TEXT_CLASSIFICATION = "text-classification"
+    TRANSLATION = "translation"
+    TABLE = "table"
 
 
 class DatasetState(models.TextChoices):
@@ -39,6 +43,8 @@ class Dataset(TenantOwned):
     parent = models.CharField(max_length=ids.MAX_LENGTH, blank=True, help_text="id of the version that it came from")
     kind = models.CharField(max_length=32, choices=DatasetKind.choices)
     state = models.CharField(max_length=16, choices=DatasetState.choices, default=DatasetState.CREATED)
+    split = models.JSONField(default=dict, help_text="how it is to be divided: by, validation, seed, column")
+    columns = models.JSONField(default=dict, help_text="the types of a table's columns that were given, by name")
     upload_id = models.CharField(max_length=ids.MAX_LENGTH, blank=True, help_text="The upload that may finish.")
     progress = models.JSONField(default=dict, help_text="phase, done, total of the upload under way")
     report = models.JSONField(null=True, help_text="What the check found: counts, and each bad file by name.")

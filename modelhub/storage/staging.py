@@ -7,7 +7,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from modelhub.models import Blob
 from modelhub.storage import ciphers, files, keys
@@ -56,6 +56,11 @@ class Staging:
             ciphers.encrypt(content, copy, key=self._key, bound_to=keys.name_of(self.tenant_id, blob.sha256))
         self.blobs[blob.sha256] = blob
         return blob
+
+    def open(self, sha256: str) -> BinaryIO:
+        """The content of a file of the batch, open for reading."""
+        stored = (self.folder / sha256).open("rb")
+        return ciphers.opened(stored, key=lambda: self._key, bound_to=keys.name_of(self.tenant_id, sha256))
 
     def record(self, *, now: datetime) -> None:
         """Adds the rows of the batch; nobody sees them before this transaction is committed."""

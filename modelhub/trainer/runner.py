@@ -344,7 +344,7 @@ def _task(job: TrainingJob, *, seconds: float | None, meanwhile: Callable[[], No
     def fetched(item: datasets.Item) -> Item:
         meanwhile()
         file = storage.local_path(tenant_id=job.tenant_id, sha256=item.sha256)
-        return Item(file=str(file), name=item.name, label=index[item.class_name])
+        return Item(file=str(file), name=item.name, label=index[item.target])
 
     return Task(
         recipe=job.recipe,

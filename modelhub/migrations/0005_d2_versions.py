@@ -29,7 +29,7 @@ WHEN (OLD.state IN ('sealed', 'erased') AND (
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("modelhub", "0003_budgets"),
+        ("modelhub", "0004_d1_dataset_kinds"),
         ("tenants", "0011_invoices"),
     ]
 
