@@ -128,15 +128,15 @@ def complete(*, tenant: Tenant, dataset_id: str, upload_id: str, actor: str, clo
 def abort(*, upload: DatasetUpload, actor: str, now: datetime) -> None:
     """Ends an upload and removes its parts. One that has ended stays as it is."""
     rows = DatasetUpload.objects.for_tenant(upload.tenant_id).filter(pk=upload.pk, state=UploadState.OPEN)
-    if rows.filter(checked_until__gt=now).exists():
-        raise Conflict(f"The upload {upload.pk} is being checked; it can be aborted once that has ended.")
-    if rows.update(state=UploadState.ABORTED, ended_at=now):
+    if rows.exclude(checked_until__gt=now).update(state=UploadState.ABORTED, ended_at=now, checked_until=None):
         there(upload=upload).delete()
         audit.record(
             tenant=upload.tenant_id, actor=actor, verb="dataset.abort_upload", subject=upload.dataset_id,
             upload=upload.pk,
         )  # fmt: skip
         transaction.on_commit(partial(scratch.remove_parts, [upload.pk]), robust=True)
+    elif rows.exists():
+        raise Conflict(f"The upload {upload.pk} is being checked; it can be aborted once that has ended.")
 
 
 def end_all(*, dataset: Dataset, now: datetime) -> None:
@@ -241,7 +241,8 @@ def _keep(upload: DatasetUpload, number: int, size: int, sha256: str, path: Path
         row.save(update_fields=["expires_at"])
         path.replace(_file(part))
         if before is not None and before.sha256 != sha256:
-            transaction.on_commit(partial(_file(before).unlink, missing_ok=True), robust=True)
+            # While the row is locked: later, it might be there again. What fails from here on is sent again.
+            _file(before).unlink(missing_ok=True)
     return part
 
 

@@ -241,7 +241,7 @@ def test_deleting_frees_what_no_version_job_model_or_batch_holds(
     acme: Account, acme_client: APIClient, places: Path, django_capture_on_commit_callbacks: Capture
 ) -> None:
     """Each of four pictures has a holder of its own kind besides the first version; a fifth has none."""
-    first = sealed(acme_client)
+    first = sealed(acme_client, train=4)
     with scoping.tenant(acme.tenant.pk):
         manifest = datasets.load_manifest(datasets.get(tenant=acme.tenant, dataset_id=first))
     by_name = {item.name: item.sha256 for item in manifest.items}
