@@ -44,7 +44,7 @@ class NewUploadSerializer(StrictSerializer):
     length = serializers.IntegerField(min_value=1, max_value=2**53, help_text="bytes of the whole file")
     media_type = serializers.CharField(max_length=80, help_text="of the whole file, as the kind takes it")
     sha256 = serializers.RegexField(
-        SHA256.pattern + r"\Z", required=False, help_text="of the whole file, 64 hex digits; checked if it is sent"
+        rf"\A{SHA256.pattern}\Z", required=False, help_text="of the whole file, 64 hex digits; checked if it is sent"
     )
     mode = serializers.ChoiceField(
         choices=UploadMode.choices, required=False, help_text="replace (default) what is there, or add to it"
