@@ -18,12 +18,12 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
-from modelhub import storage
+from modelhub import datasets, storage
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
 from tenants import accounts, api_keys, closing, credit, quota_limits, scoping, spend_caps
 from tenants.models import Notice, Price, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
-from tests.modelhub import zips
+from tests.modelhub import recordings, zips
 from tests.modelhub.places import places
 
 __all__ = ["places"]
@@ -100,6 +100,24 @@ def a_sealed_dataset(account: Account) -> Things:
     sealed = client.post(f"{path}/seal")
     assert sealed.status_code == 200
     return {"dataset_id": sealed.json()["id"]}
+
+
+def a_picture(account: Account) -> Things:
+    return _first_item(account, a_sealed_dataset(account)["dataset_id"])
+
+
+def a_recording(account: Account) -> Things:
+    client = APIClient(headers={"X-API-Key": account.key})
+    dataset_id = client.post(f"{PREFIX}/datasets", {"name": "calls", "kind": "speech"}, format="json").json()["id"]
+    body = zips.packed(recordings.good())
+    answer = client.put(f"{PREFIX}/datasets/{dataset_id}/content", body, content_type="application/zip")
+    assert answer.status_code == 200, answer.content
+    return _first_item(account, dataset_id)
+
+
+def _first_item(account: Account, dataset_id: str) -> Things:
+    manifest = datasets.load_manifest(datasets.get(tenant=account.tenant, dataset_id=dataset_id))
+    return {"dataset_id": dataset_id, "sha256": manifest.items[0].sha256}
 
 
 def a_checked_dataset(account: Account) -> Things:
@@ -279,6 +297,9 @@ ROUTES = [
     Route("GET", "/datasets/{dataset_id}", "read", things=a_dataset),
     Route("DELETE", "/datasets/{dataset_id}", "manage", 204, things=a_dataset),
     Route("PUT", "/datasets/{dataset_id}/content", "manage", things=a_dataset, body=zips.packed(zips.good())),
+    Route("GET", "/datasets/{dataset_id}/preview", "read", things=a_sealed_dataset),
+    Route("GET", "/datasets/{dataset_id}/items/{sha256}/thumbnail", "read", things=a_picture),
+    Route("GET", "/datasets/{dataset_id}/items/{sha256}/waveform", "read", things=a_recording),
     Route("POST", "/datasets/{dataset_id}/seal", "manage", things=a_checked_dataset),
     Route("PATCH", "/datasets/{dataset_id}", "manage", things=a_dataset, body={"licence": "CC0-1.0"}),
     Route("GET", "/datasets/{dataset_id}/versions", "read", things=a_dataset),

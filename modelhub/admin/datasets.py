@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from modelhub import datasets
-from modelhub.admin import links
+from modelhub.admin import dataset_pages, links
 from modelhub.models import Blob, BlobUse, DataKey, Dataset, DatasetUpload, DatasetUploadPart, StorageAccrual
 from tenants.admin.base import ReadOnlyAdmin, actor
 from tenants.errors import Refusal
@@ -24,6 +24,16 @@ class DatasetAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     ordering = ["-id"]
     actions = ["seal"]
+    exclude = ["report"]
+    readonly_fields = ["report_shown", "preview_shown"]
+
+    @admin.display(description="report")
+    def report_shown(self, dataset: Dataset) -> str:
+        return dataset_pages.report(dataset)
+
+    @admin.display(description="first rows")
+    def preview_shown(self, dataset: Dataset) -> str:
+        return dataset_pages.preview(dataset)
 
     @admin.action(description="Seal: the content never changes from now on", permissions=["seal"])
     def seal(self, request: HttpRequest, rows: models.QuerySet[Dataset]) -> None:

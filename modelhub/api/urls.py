@@ -2,12 +2,23 @@
 
 from django.urls import path
 
-from modelhub.api import dataset_versions, datasets, registry, training, uploads
+from modelhub.api import dataset_previews, dataset_versions, datasets, registry, training, uploads
 
 urlpatterns = [
     path("datasets", datasets.DatasetsView.as_view(), name="datasets"),
     path("datasets/<str:dataset_id>", datasets.DatasetView.as_view(), name="dataset"),
     path("datasets/<str:dataset_id>/content", datasets.DatasetContentView.as_view(), name="dataset-content"),
+    path("datasets/<str:dataset_id>/preview", dataset_previews.DatasetPreviewView.as_view(), name="dataset-preview"),
+    path(
+        "datasets/<str:dataset_id>/items/<str:sha256>/thumbnail",
+        dataset_previews.DatasetThumbnailView.as_view(),
+        name="dataset-thumbnail",
+    ),
+    path(
+        "datasets/<str:dataset_id>/items/<str:sha256>/waveform",
+        dataset_previews.DatasetWaveformView.as_view(),
+        name="dataset-waveform",
+    ),
     path("datasets/<str:dataset_id>/seal", datasets.DatasetSealView.as_view(), name="dataset-seal"),
     path("datasets/<str:dataset_id>/versions", dataset_versions.DatasetVersionsView.as_view(), name="dataset-versions"),
     path("datasets/<str:dataset_id>/export", dataset_versions.DatasetExportView.as_view(), name="dataset-export"),

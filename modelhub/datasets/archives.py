@@ -44,8 +44,12 @@ class Unsafe(Invalid):
     title, slug = "The zip file is refused", "unsafe-archive"
 
 
-class Unreadable(Exception):
-    """One entry cannot be had; the text says why. The others may be good."""
+class BadItem(Exception):
+    """One item is left out; the text says why. The others may be good."""
+
+
+class Unreadable(BadItem):
+    """One entry of the archive cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)

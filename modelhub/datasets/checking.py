@@ -1,5 +1,6 @@
 """The check of an upload, whatever its kind: what is good in it, and whether that is enough to train on."""
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,12 +47,14 @@ def check(
     )
     try:
         manifest = kinds.get(kind).read(Source(path, content_type), work, report)
+        if base is not None:
+            manifest = combined(base, manifest)
+        judge(manifest, report, staging=staging)
     except archives.Unsafe as refusal:
         report.reasons.append(refusal.detail)
         raise Unusable(report) from refusal
-    if base is not None:
-        manifest = combined(base, manifest)
-    judge(manifest, report, staging=staging)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"the rows cannot be kept while they are checked: {error}") from error
     if report.reasons:
         raise Unusable(report)
     return manifest, report

@@ -17,6 +17,8 @@ BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 # A leading zero says that it is a name: a postcode, a telephone number.
 WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
 DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+# How numbers are written where a semicolon stands between the fields.
+COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 ZEROS = re.compile(r"[+-]?0[0-9]")
 MAX_CELL = 20_000
 MAX_VALUES = 1_000

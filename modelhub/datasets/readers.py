@@ -72,6 +72,7 @@ class Reader:
         self.form = form
         self.encoding = encoding_of(path)
         self.columns: list[str] = []
+        self.delimiter = form.delimiter
         self.extra_columns = 0
         self._path = path
         self._headerless = tuple(headerless)
@@ -108,11 +109,12 @@ class Reader:
             except orjson.JSONDecodeError as error:
                 yield Row(self._at, {}, f"It is no JSON: {error}.")
                 continue
-            if isinstance(values, dict):
-                self.columns = self.columns or list(values)
+            if isinstance(values, dict) and values:
+                if not self.columns:
+                    self.columns = _checked_names(list(values))
                 yield Row(self._at, values)
             else:
-                yield Row(self._at, {}, f"It is {shown(line.strip()[:40])}; expected a JSON object.")
+                yield Row(self._at, {}, f"It is {shown(line.strip()[:40])}; expected a JSON object with values.")
 
     def _delimited(self) -> Iterator[Row]:
         records = self._records()
@@ -143,9 +145,11 @@ class Reader:
         """The fields of each record and the line where it begins, or what is wrong with it."""
         lines = self._lines()
         first = next(lines, "")
+        if self.form.quoted:
+            self.delimiter = delimiter_of(first)
         reader = csv.reader(
             itertools.chain([first] if first else [], lines),
-            delimiter=delimiter_of(first) if self.form.quoted else self.form.delimiter,
+            delimiter=self.delimiter,
             quoting=csv.QUOTE_MINIMAL if self.form.quoted else csv.QUOTE_NONE,
             strict=True,
         )
@@ -222,9 +226,13 @@ def _around_first_fault(content: Any) -> bytes | None:
 
 
 def _header(fields: Sequence[str]) -> list[str]:
-    if len(fields) > MAX_COLUMNS:
-        raise UnreadableFile(f"It has {len(fields):,} columns; the limit is {MAX_COLUMNS:,}.")
-    names = [name.strip() for name in fields]
+    names = _checked_names([name.strip() for name in fields])
+    return [name or f"column {position + 1}" for position, name in enumerate(names)]
+
+
+def _checked_names(names: list[str]) -> list[str]:
+    if len(names) > MAX_COLUMNS:
+        raise UnreadableFile(f"It has {len(names):,} columns; the limit is {MAX_COLUMNS:,}.")
     for position, name in enumerate(names):
         if name in names[:position]:
             raise UnreadableFile(f"Two of its columns are called {shown(name)}; expected names that differ.")
@@ -232,7 +240,7 @@ def _header(fields: Sequence[str]) -> list[str]:
             raise UnreadableFile(f"Its column {position + 1} is called {shown(name)}; expected printable characters.")
         if len(name) > 200:
             raise UnreadableFile(f"The name of its column {position + 1} has {len(name):,} characters.")
-    return [name or f"column {position + 1}" for position, name in enumerate(names)]
+    return names
 
 
 def _wrong_quotes(error: str, begins: int, ends: int) -> str:

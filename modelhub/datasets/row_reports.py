@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelhub.datasets import rows
+from modelhub.datasets import row_intake, rows
 from modelhub.datasets.archives import shown
 from modelhub.datasets.kinds.base import Open
 from modelhub.datasets.manifests import Manifest
 from modelhub.datasets.reports import Leak, Report, judge_leaks
-from modelhub.datasets.rows import Taken
+from modelhub.datasets.row_intake import Taken
 from modelhub.datasets.spool import Spool, Spooled
 
 
@@ -35,7 +35,7 @@ def judge(manifest: Manifest, report: Report, *, tally: Tally, open_file: Open, 
         for split, values in rows.lines_of(manifest.items, open_file=open_file):
             taken = tally.add(values, split=split)
             found[split, taken.label] += 1
-            exact, near = rows.digests(taken)
+            exact, near = row_intake.digests(taken)
             spool.add(Spooled(values["name"], split, taken.label, values.get("group", ""), exact, near, b""))
         spool.flush()
         report.count(found, manifest.classes)

@@ -1,70 +1,23 @@
-"""The check of kinds whose items are rows of files: read, judged, divided and written anew as JSON Lines, in parts."""
+"""Data sets of rows: taken in, divided, and written anew as JSON Lines, in parts of which each is an item."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import orjson
 
-from modelhub.datasets import archives, readers, splits
-from modelhub.datasets.archives import Archive, shown
-from modelhub.datasets.kinds.base import BadItem, Open, Source, Work
-from modelhub.datasets.manifests import Column, Item, Manifest
-from modelhub.datasets.readers import Form, Reader, Row
+from modelhub.datasets import readers, splits
+from modelhub.datasets.archives import BadItem, shown
+from modelhub.datasets.kinds.base import Open, Source, Work
+from modelhub.datasets.manifests import Item, Manifest
 from modelhub.datasets.reports import Report
-from modelhub.datasets.splits import GIVEN, GROUP, SPLITS, Indivisible
-from modelhub.datasets.spool import Spool, Spooled
+from modelhub.datasets.row_intake import Intake, Reading
+from modelhub.datasets.splits import GIVEN, SPLITS, Indivisible
+from modelhub.datasets.spool import Spool
 
 PART_ROWS = 50_000
 PART_BYTES = 64 * 1024**2
-SPLIT_COLUMN, GROUP_COLUMN = "split", "group"
-ROWS_BETWEEN_NEWS = 1_000
 CONTENT_TYPES = tuple(readers.CONTENT_TYPES)
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A row that is good: what it says, its class, and the text by which it is nearly the same as another."""
-
-    values: Mapping[str, Any]
-    label: str = ""
-    near: str = ""
-
-
-class Reading(Protocol):
-    """A kind's reading of one upload, row by row."""
-
-    noun: str
-    headerless: tuple[str, ...]
-    # Whether a column called group is the group even where the data set is not divided by it.
-    reserves_group: bool
-
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
-        """A file begins that has these columns, of which the reserved ones say split and group. Raises BadItem."""
-        ...
-
-    def take(self, values: Mapping[str, Any]) -> Taken:
-        """The row, if it is good. Raises BadItem."""
-        ...
-
-    def line(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What is stored of a row that was taken, once all were. Raises BadItem."""
-        ...
-
-    @property
-    def columns(self) -> tuple[Column, ...]: ...
-
-
-@dataclass(slots=True)
-class _Found:
-    """What the files held besides their rows."""
-
-    encodings: dict[str, str] = field(default_factory=dict)
-    formulas: list[str] = field(default_factory=list)
-    formula_count: int = 0
 
 
 def read(source: Source, work: Work, report: Report, *, reading: Reading, kind: str) -> Manifest:
@@ -73,7 +26,7 @@ def read(source: Source, work: Work, report: Report, *, reading: Reading, kind: 
     items: list[Item] = []
     classes: set[str] = set()
     with Spool(work.scratch / "rows.sqlite", seed=work.split.seed) as spool:
-        _read_all(source, work, report, reading, spool)
+        Intake(work=work, report=report, reading=reading, spool=spool).read(source)
         _settle(reading, spool, report)
         if _divided(spool, work, report, noun=reading.noun):
             for split in SPLITS:
@@ -92,158 +45,6 @@ def lines_of(items: Sequence[Item], *, open_file: Open) -> Iterator[tuple[str, d
 def first_lines(items: Sequence[Item], *, open_file: Open, limit: int) -> list[dict[str, Any]]:
     """The first rows that these parts hold, as they are stored."""
     return [values for _, values in islice(lines_of(items, open_file=open_file), limit)]
-
-
-def _read_all(source: Source, work: Work, report: Report, reading: Reading, spool: Spool) -> None:
-    found = _Found()
-    if source.is_archive:
-        with Archive(source.path, limits=work.limits) as archive:
-            files = [entry for entry in archive.entries if not entry.is_folder]
-            total = max(1, sum(entry.info.file_size for entry in files))
-            done = 0
-            for entry in files:
-                form = readers.ENDINGS.get(entry.name.rpartition(".")[2].lower())
-                if form is None:
-                    report.leave_out(entry.name, "It is no .csv, .tsv or .jsonl file, and was not read.")
-                    continue
-                path = work.scratch / "file"
-                try:
-                    archive.copy(entry, path)
-                    given = _split_of(entry.parts)
-                    _read(path, entry.name, form, given, work, report, reading, spool, found, (done, total))
-                except archives.Unreadable as error:
-                    report.leave_out(entry.name, str(error))
-                finally:
-                    path.unlink(missing_ok=True)
-                done += entry.info.file_size
-    else:
-        form = readers.CONTENT_TYPES[source.content_type]
-        name = f"body.{next(ending for ending, each in readers.ENDINGS.items() if each is form)}"
-        size = max(1, source.path.stat().st_size)
-        _read(source.path, name, form, "", work, report, reading, spool, found, (0, size))
-    spool.flush()
-    _tell(found, report)
-
-
-def _read(
-    path: Path,
-    name: str,
-    form: Form,
-    given: str,
-    work: Work,
-    report: Report,
-    reading: Reading,
-    spool: Spool,
-    found: _Found,
-    progress: tuple[int, int],
-) -> None:
-    """The rows of one file into the spool."""
-    done, total = progress
-    try:
-        reader = Reader(path, form=form, headerless=reading.headerless if not form.quoted else ())
-        if reader.encoding not in ("utf-8", "utf-8-sig"):
-            found.encodings[name] = reader.encoding
-        roles: _Roles | None = None
-        for number, row in enumerate(reader):
-            if number % ROWS_BETWEEN_NEWS == 0:
-                work.progress(min(done + reader.position, total), total)
-            if roles is None and reader.columns:
-                roles = _Roles.of(reader.columns, work, reserves_group=reading.reserves_group)
-                reading.begin(reader.columns, reserved=roles.reserved)
-            _take(row, name, given, roles, report, reading, spool, found)
-    except (readers.UnreadableFile, BadItem) as error:
-        report.leave_out(name, str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Roles:
-    """Which columns say the split and the group, by name; empty for none."""
-
-    split: str
-    group: str
-
-    @classmethod
-    def of(cls, columns: Sequence[str], work: Work, *, reserves_group: bool) -> "_Roles":
-        by_name = {name.strip().casefold(): name for name in columns}
-        wanted = work.split.column.strip().casefold()
-        if wanted and wanted not in by_name:
-            raise BadItem(f"It has no column {shown(work.split.column)}, which is to say the {work.split.by}.")
-        by = work.split.by
-        split = by_name.get((wanted if by == GIVEN else "") or SPLIT_COLUMN, "") if by in ("", GIVEN) else ""
-        group = by_name.get((wanted if by == GROUP else "") or GROUP_COLUMN, "")
-        if by != GROUP and not reserves_group:
-            group = ""
-        return cls(split, group)
-
-    @property
-    def reserved(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.split, self.group) if name)
-
-
-def _take(
-    row: Row,
-    file: str,
-    given: str,
-    roles: _Roles | None,
-    report: Report,
-    reading: Reading,
-    spool: Spool,
-    found: _Found,
-) -> None:
-    name = f"{file}:{row.line}"
-    if row.problem:
-        report.leave_out(name, row.problem)
-        return
-    assert roles is not None
-    try:
-        split = given or _named_split(row.values.get(roles.split)) if roles.split else given
-        group = str(row.values.get(roles.group) or "").strip() if roles.group else ""
-        taken = reading.take(row.values)
-    except BadItem as error:
-        report.leave_out(name, str(error))
-        return
-    if any(_is_formula(value) for value in row.values.values()):
-        found.formula_count += 1
-        found.formulas += [name] if len(found.formulas) < 3 else []
-    spool.add(Spooled(name, split, taken.label, group, *digests(taken), orjson.dumps(taken.values)))
-
-
-def digests(taken: Taken) -> tuple[bytes, bytes]:
-    """What makes a row the same as another, and what nearly so: what it says, without its label."""
-    content = {name: value for name, value in taken.values.items() if name != "label"}
-    exact = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    near = taken.near.encode() or exact
-    return hashlib.blake2b(exact, digest_size=16).digest(), hashlib.blake2b(near, digest_size=16).digest()
-
-
-def _named_split(value: Any) -> str:
-    split = splits.named(str(value or ""))
-    if split is None:
-        raise BadItem(f"Its split is {shown(str(value or ''))}; expected train or validation.")
-    return split
-
-
-def _is_formula(value: Any) -> bool:
-    return isinstance(value, str) and value[:1] in "=@" and len(value) > 1 and (value[0] == "=" or "(" in value)
-
-
-def _split_of(parts: Sequence[str]) -> str:
-    """The split that a file's folders or name say."""
-    for part in (*parts[:-1], parts[-1].rpartition(".")[0]):
-        if split := splits.named(part):
-            return split
-    return ""
-
-
-def _tell(found: _Found, report: Report) -> None:
-    for name, encoding in found.encodings.items():
-        report.warn("encoding", f"{shown(name)} is not UTF-8; it was read as {encoding}.")
-    if found.formula_count:
-        report.warn(
-            "formulas",
-            f"{found.formula_count} row{'s have' if found.formula_count > 1 else ' has'} a text that a spreadsheet "
-            f"would take for a formula, for example {shown(found.formulas[0])}; it is kept as text and not computed.",
-        )
 
 
 def _settle(reading: Reading, spool: Spool, report: Report) -> None:

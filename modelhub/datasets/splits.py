@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from modelhub.datasets.archives import BadItem
 from modelhub.datasets.manifests import Item
 
 TRAIN, VALIDATION = SPLITS = ("train", "validation")
@@ -22,6 +23,7 @@ GIVEN, RATIO, GROUP = WAYS = ("given", "ratio", "group")
 # Strata of fewer are divided together: each alone would have none or too many in validation.
 LEAST_STRATUM = 10
 MAX_GROUPS = 1_000_000
+MAX_GROUP_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ class Indivisible(Exception):
 def named(text: str) -> str | None:
     """The split of this name: `train` or `validation`; none if it names neither."""
     return NAMES.get(text.strip().casefold())
+
+
+def group_name(value: object) -> str:
+    """The name of a group as a file spells it; empty for none. Raises BadItem if it is too long."""
+    name = "" if value is None else str(value).strip()
+    if len(name) > MAX_GROUP_NAME:
+        raise BadItem(f"Its group has a name of {len(name):,} characters; the limit is {MAX_GROUP_NAME}.")
+    return name
 
 
 def rank(*, seed: int, content: bytes, name: str) -> int:

@@ -84,7 +84,8 @@ class Numbers:
             return {}
         spread = math.sqrt(self.squares / self.count) if math.isfinite(self.squares) else 0.0
         figures = {"min": self.least, "mean": self.mean, "std": spread, "max": self.most}
-        return {name: float(f"{value:.6g}") for name, value in figures.items()}
+        # Sums of the largest numbers that there are overflow; JSON in the database has no infinity.
+        return {name: float(f"{value:.6g}") for name, value in figures.items() if math.isfinite(value)}
 
 
 def words(text: str) -> list[str]:

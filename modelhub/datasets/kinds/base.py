@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from modelhub import storage
-from modelhub.datasets.archives import Limits
+from modelhub.datasets.archives import BadItem, Limits
 from modelhub.datasets.manifests import Item, Manifest
 from modelhub.datasets.reports import Report
 from modelhub.datasets.splits import Split
@@ -73,5 +73,4 @@ class Kind(Protocol):
         ...
 
 
-class BadItem(Exception):
-    """An item that is left out; the text says why."""
+__all__ = ["ZIP_TYPES", "BadItem", "Kind", "Open", "Progress", "Source", "Work"]

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from modelhub import pictures
-from modelhub.datasets import files, tallies
+from modelhub.datasets import alike, files, lists, tallies
 from modelhub.datasets.archives import Archive, Entry, shown
-from modelhub.datasets.files import Place
 from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
+from modelhub.datasets.lists import Place
 from modelhub.datasets.manifests import Item, Manifest
 from modelhub.datasets.reports import MAX_CLASS_NAME, Report, judge_classes, judge_leaks
 from modelhub.datasets.splits import SPLITS
@@ -89,10 +89,10 @@ def _places(archive: Archive, work: Work, report: Report) -> tuple[list[tuple[En
     """Each file and its place, and the class names, those of empty folders too; what has no place is reported."""
     entries = archive.entries
     wrap = files.wrapping_folder(entries)
-    lists = files.lists_in(archive, wrap=wrap)
-    if lines := _lines(archive, lists, wrap, work, report):
+    listing = lists.those_in(archive, wrap=wrap)
+    if lines := _lines(archive, listing, wrap, work, report):
         return _listed(archive, lines, wrap, report)
-    entries = [entry for entry in entries if entry not in lists]
+    entries = [entry for entry in entries if entry not in listing]
     depth = 3 if any(entry.parts[wrap : wrap + 1] and entry.parts[wrap] in SPLITS for entry in entries) else 2
     places = list(_in_folders(entries, wrap, depth, report))
     return places, _classes(entries, wrap, depth)
@@ -124,13 +124,13 @@ def _classes(entries: Iterable[Entry], wrap: int, depth: int) -> set[str]:
 
 
 def _lines(
-    archive: Archive, lists: list[Entry], wrap: int, work: Work, report: Report
-) -> list[tuple[str, files.Listed]]:
+    archive: Archive, listing: list[Entry], wrap: int, work: Work, report: Report
+) -> list[tuple[str, lists.Listed]]:
     """The lines of those lists that name files and labels, each with the folder of its list."""
     found = []
-    for entry in lists:
+    for entry in listing:
         try:
-            lines = files.listed(archive, entry, names=LIST_COLUMNS, work=work, report=report)
+            lines = lists.read(archive, entry, names=LIST_COLUMNS, work=work, report=report)
         except BadItem as error:
             report.leave_out(entry.name, str(error))
         else:
@@ -139,9 +139,9 @@ def _lines(
 
 
 def _listed(
-    archive: Archive, lines: list[tuple[str, files.Listed]], wrap: int, report: Report
+    archive: Archive, lines: list[tuple[str, lists.Listed]], wrap: int, report: Report
 ) -> tuple[list[tuple[Entry, Place]], set[str]]:
-    places = files.placed(archive, lines, wrap=wrap, check=_labelled, report=report)
+    places = lists.placed(archive, lines, wrap=wrap, check=_labelled, report=report)
     return places, {place.target for _, place in places}
 
 
@@ -166,29 +166,25 @@ def _examine(data: bytes, place: Place, work: Work) -> Item:
 
 def _compare(report: Report, items: Sequence[Item]) -> None:
     """What the pictures are like, which are alike, and what stands on both sides."""
-    sizes = Counter((int(item.facts["width"]), int(item.facts["height"])) for item in items)
-    report.content = {
-        "resolutions": [
-            {"width": width, "height": height, "pictures": count}
-            for (width, height), count in sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]
-        ],
-        "width": tallies.spread([float(item.facts["width"]) for item in items]),
-        "height": tallies.spread([float(item.facts["height"]) for item in items]),
-    }
-    exact = files.same(items, key=lambda item: item.sha256)
-    near = files.near(items, key=lambda item: int(str(item.facts["hash"]), 16) if "hash" in item.facts else None)
-    report.duplicates = {"exact": files.as_json(exact), "near": files.as_json(near)}
+    report.content = _content(items)
+    exact = alike.same(items, key=lambda item: item.sha256)
+    near = alike.near(items, key=lambda item: int(str(item.facts["hash"]), 16) if "hash" in item.facts else None)
+    report.duplicates = {"exact": alike.as_json(exact), "near": alike.as_json(near)}
     if report.reasons:
         return
-    contradicting = [some for some in exact if len({item.target for item in some}) > 1]
-    leaked = files.leaks(exact)
-    judge_leaks(report, noun="picture", contents=leaked, groups=files.groups_across_splits(items), group="group")
-    if len(leaks := files.leaks(near)) > len(leaked):
+    leaked, leaks = alike.leaks(exact), alike.leaks(near)
+    groups = alike.groups_across_splits(items)
+    judge_leaks(report, noun="picture", contents=leaked, groups=groups, group="group")
+    if len(leaks) > len(leaked):
         report.warn(
             "near-duplicates-across-splits",
             f"{len(leaks)} pictures are in both splits but for their size or compression; for example "
             f"{shown(leaks[0].train)} and {shown(leaks[0].validation)}.",
         )
+    _judge_labels(report, [some for some in exact if len({item.target for item in some}) > 1])
+
+
+def _judge_labels(report: Report, contradicting: Sequence[Sequence[Item]]) -> None:
     if contradicting:
         names = [item.name for item in contradicting[0][:2]]
         report.warn(
@@ -196,3 +192,15 @@ def _compare(report: Report, items: Sequence[Item]) -> None:
             f"{len(contradicting)} picture{'s have' if len(contradicting) > 1 else ' has'} more than one label; for "
             f"example {' and '.join(map(shown, names))}.",
         )
+
+
+def _content(items: Sequence[Item]) -> dict[str, Any]:
+    sizes = Counter((int(item.facts["width"]), int(item.facts["height"])) for item in items)
+    return {
+        "resolutions": [
+            {"width": width, "height": height, "pictures": count}
+            for (width, height), count in sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP]
+        ],
+        "width": tallies.spread([float(item.facts["width"]) for item in items]),
+        "height": tallies.spread([float(item.facts["height"]) for item in items]),
+    }

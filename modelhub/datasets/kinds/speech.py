@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from modelhub import sounds
-from modelhub.datasets import files, tallies
+from modelhub.datasets import alike, files, lists, tallies
 from modelhub.datasets.archives import Archive, shown
-from modelhub.datasets.files import Place
 from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
+from modelhub.datasets.lists import Place
 from modelhub.datasets.manifests import Item, Manifest
 from modelhub.datasets.reports import Report, judge_counts, judge_leaks
 from modelhub.datasets.splits import LEAST_STRATUM, SPLITS, TRAIN, VALIDATION
@@ -45,7 +45,7 @@ class Speech:
         with Archive(source.path, limits=work.limits) as archive:
             wrap = files.wrapping_folder(archive.entries)
             lines = _lines(archive, wrap, work, report, layout=self.layout)
-            wanted = files.placed(archive, lines, wrap=wrap, check=_check_transcript, report=report) if lines else []
+            wanted = lists.placed(archive, lines, wrap=wrap, check=_check_transcript, report=report) if lines else []
             items = files.examined(
                 archive, wanted, examine=lambda data, place: _examine(data, place, work), work=work, report=report
             )
@@ -84,19 +84,19 @@ def waveform(data: bytes, *, max_seconds: float) -> bytes:
     ).encode()
 
 
-def _lines(archive: Archive, wrap: int, work: Work, report: Report, *, layout: str) -> list[tuple[str, files.Listed]]:
+def _lines(archive: Archive, wrap: int, work: Work, report: Report, *, layout: str) -> list[tuple[str, lists.Listed]]:
     """The lines of all transcripts, each with the folder of its list."""
-    found: list[tuple[str, files.Listed]] = []
-    lists = files.lists_in(archive, wrap=wrap)
-    for entry in lists:
+    found: list[tuple[str, lists.Listed]] = []
+    listing = lists.those_in(archive, wrap=wrap)
+    for entry in listing:
         try:
-            lines = files.listed(archive, entry, names=LIST_COLUMNS, work=work, report=report)
+            lines = lists.read(archive, entry, names=LIST_COLUMNS, work=work, report=report)
         except BadItem as error:
             report.leave_out(entry.name, str(error))
             report.reasons.append(f"The transcripts {shown(entry.name)} cannot be used: {error}")
         else:
             found += [("/".join(entry.parts[wrap:-1]), line) for line in lines]
-    if not lists:
+    if not listing:
         report.reasons.append(f"The zip file has no list of transcripts. {layout}")
     return found
 
@@ -137,15 +137,15 @@ def _examine(data: bytes, place: Place, work: Work) -> Item:
 
 def _judge(report: Report, items: Sequence[Item]) -> None:
     report.content = _content(items)
-    exact = files.same(items, key=lambda item: str(item.facts["hash"]))
-    report.duplicates = {"exact": files.as_json(exact)}
+    exact = alike.same(items, key=lambda item: str(item.facts["hash"]))
+    report.duplicates = {"exact": alike.as_json(exact)}
     if report.reasons:
         return
     judge_leaks(
         report,
         noun="recording",
-        contents=files.leaks(exact),
-        groups=files.groups_across_splits(items),
+        contents=alike.leaks(exact),
+        groups=alike.groups_across_splits(items),
         group="speaker",
     )
     _warn(report, items)

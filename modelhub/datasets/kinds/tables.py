@@ -6,11 +6,11 @@ from typing import Any
 
 from modelhub.datasets import row_reports, rows
 from modelhub.datasets.archives import shown
-from modelhub.datasets.columns import Guess, Summary, cell_of, value_of
+from modelhub.datasets.columns import COMMA, Guess, Summary, cell_of, value_of
 from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
 from modelhub.datasets.manifests import Column, Item, Manifest
 from modelhub.datasets.reports import Report, judge_counts
-from modelhub.datasets.rows import Taken
+from modelhub.datasets.row_intake import Taken
 from modelhub.datasets.spool import Spool
 
 MAX_CONSTANT = 10
@@ -43,26 +43,28 @@ class _Reading:
         self._guesses: dict[str, Guess] = {}
         self._names: list[str] = []
         self._known: set[str] = set()
+        self._decimal_comma = False
         self._types: dict[str, str] = {}
 
     @property
     def columns(self) -> tuple[Column, ...]:
         return tuple(Column(name, self._type(name)) for name in self._names)
 
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
+    def begin(self, columns: Sequence[str], *, reserved: Sequence[str], decimal_comma: bool) -> None:
         names = [name for name in columns if name not in reserved]
         if self._names and set(names) != set(self._names):
             raise BadItem(f"It has other columns than the files before: {', '.join(map(shown, names[:10]))}.")
         if unknown := sorted(set(self._given) - set(names)):
             raise BadItem(f"It has no column {', '.join(map(shown, unknown))}, whose type was given.")
         self._known |= set(columns)
+        self._decimal_comma = decimal_comma
         self._names = self._names or names
         self._guesses = self._guesses or {name: Guess() for name in names}
 
     def take(self, values: Mapping[str, Any]) -> Taken:
         if unknown := next((name for name in values if name not in self._known), None):
             raise BadItem(f"It has the column {shown(unknown)}, which the first row does not have.")
-        cells = {name: cell_of(values.get(name), column=name) for name in self._names}
+        cells = {name: self._cell(values.get(name), name) for name in self._names}
         for name, cell in cells.items():
             if name in self._given:
                 value_of(cell, column=name, kind=self._given[name])
@@ -71,6 +73,10 @@ class _Reading:
         for name, cell in cells.items():
             self._guesses[name].add(cell or "")
         return Taken({"values": cells})
+
+    def _cell(self, value: Any, column: str) -> str | None:
+        cell = cell_of(value, column=column)
+        return cell.replace(",", ".") if cell and self._decimal_comma and COMMA.fullmatch(cell) else cell
 
     def line(self, values: dict[str, Any]) -> dict[str, Any]:
         self._types = self._types or {name: self._type(name) for name in self._names}

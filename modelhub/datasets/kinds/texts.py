@@ -10,7 +10,7 @@ from modelhub.datasets.archives import shown
 from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
 from modelhub.datasets.manifests import Column, Item, Manifest
 from modelhub.datasets.reports import MAX_CLASS_NAME, Report, judge_classes
-from modelhub.datasets.rows import Taken
+from modelhub.datasets.row_intake import Taken
 from modelhub.datasets.splits import SPLITS
 from modelhub.datasets.spool import Spool
 
@@ -46,7 +46,7 @@ class _Reading:
         self._layout = layout
         self._text = self._label = ""
 
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
+    def begin(self, columns: Sequence[str], *, reserved: Sequence[str], decimal_comma: bool) -> None:
         names = by_name(columns, wanted=("text", "label"), layout=self._layout)
         self._text, self._label = names["text"], names["label"]
 

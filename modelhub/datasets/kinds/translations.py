@@ -9,7 +9,7 @@ from modelhub.datasets.kinds.base import ZIP_TYPES, BadItem, Open, Source, Work
 from modelhub.datasets.kinds.texts import by_name, text_of
 from modelhub.datasets.manifests import Column, Item, Manifest
 from modelhub.datasets.reports import Report, judge_counts
-from modelhub.datasets.rows import Taken
+from modelhub.datasets.row_intake import Taken
 from modelhub.datasets.splits import SPLITS
 from modelhub.datasets.spool import Spool
 
@@ -47,7 +47,7 @@ class _Reading:
         self._layout = layout
         self._columns = dict(zip(SIDES, SIDES, strict=True))
 
-    def begin(self, columns: Sequence[str], *, reserved: Sequence[str]) -> None:
+    def begin(self, columns: Sequence[str], *, reserved: Sequence[str], decimal_comma: bool) -> None:
         self._columns = by_name(columns, wanted=SIDES, layout=self._layout)
 
     def take(self, values: Mapping[str, Any]) -> Taken:
