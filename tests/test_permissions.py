@@ -124,6 +124,25 @@ def a_checked_dataset(account: Account) -> Things:
     return a_dataset(account, "checked")
 
 
+def an_upload(account: Account) -> Things:
+    """In parts, with the first of them there; nothing has been stored yet."""
+    client, body = APIClient(headers={"X-API-Key": account.key}), zips.packed(zips.good())
+    found = a_dataset(account)
+    path = f"{PREFIX}/datasets/{found['dataset_id']}/uploads"
+    made = client.post(path, {"length": len(body), "media_type": "application/zip"}, format="json")
+    assert made.status_code == 201, made.content
+    return found | {"upload_id": made.json()["id"]}
+
+
+def a_whole_upload(account: Account) -> Things:
+    found = an_upload(account)
+    path = f"{PREFIX}/datasets/{found['dataset_id']}/uploads/{found['upload_id']}/parts/1"
+    client = APIClient(headers={"X-API-Key": account.key})
+    sent = client.put(path, zips.packed(zips.good()), content_type="application/octet-stream")
+    assert sent.status_code == 200, sent.content
+    return found
+
+
 def a_job(account: Account) -> Things:
     row = TrainingJob.objects.create(
         tenant=account.tenant,
@@ -334,6 +353,31 @@ ROUTES = [
     Route("GET", "/datasets/{dataset_id}/items/{sha256}/thumbnail", "read", things=a_picture),
     Route("GET", "/datasets/{dataset_id}/items/{sha256}/waveform", "read", things=a_recording),
     Route("POST", "/datasets/{dataset_id}/seal", "manage", things=a_checked_dataset),
+    Route("PATCH", "/datasets/{dataset_id}", "manage", things=a_dataset, body={"licence": "CC0-1.0"}),
+    Route("GET", "/datasets/{dataset_id}/versions", "read", things=a_dataset),
+    Route("POST", "/datasets/{dataset_id}/versions", "manage", 201, things=a_sealed_dataset, body={}),
+    Route("GET", "/datasets/{dataset_id}/export", "read", things=a_sealed_dataset),
+    Route("GET", "/datasets/{dataset_id}/uploads", "read", things=a_dataset),
+    Route(
+        "POST",
+        "/datasets/{dataset_id}/uploads",
+        "manage",
+        201,
+        things=a_dataset,
+        body={"length": 10, "media_type": "application/zip"},
+    ),
+    Route("GET", "/datasets/{dataset_id}/uploads/{upload_id}", "read", things=an_upload),
+    Route("DELETE", "/datasets/{dataset_id}/uploads/{upload_id}", "manage", 204, things=an_upload),
+    Route(
+        "PUT",
+        "/datasets/{dataset_id}/uploads/{upload_id}/parts/{number}",
+        "manage",
+        things=lambda account: an_upload(account) | {"number": "1"},
+        missing={"number": "1"},
+        body=b"part",
+        content_type="application/octet-stream",
+    ),
+    Route("POST", "/datasets/{dataset_id}/uploads/{upload_id}/complete", "manage", things=a_whole_upload),
     Route("GET", "/recipes", "read"),
     Route("GET", "/training-jobs", "read", things=a_job),
     Route(

@@ -68,7 +68,7 @@ def judge(manifest: Manifest, report: Report, *, staging: storage.Staging) -> No
 
     def open_file(sha256: str) -> BinaryIO:
         if sha256 in staging.blobs:
-            return (staging.folder / sha256).open("rb")
+            return staging.open(sha256)
         return storage.open(tenant_id=staging.tenant_id, sha256=sha256)
 
     scratch = staging.folder / "scratch"

@@ -98,8 +98,10 @@ class Manifest:
 
 def load_manifest(dataset: Dataset) -> Manifest:
     """The manifest of a data set that has been checked; makes no query."""
+    if dataset.erased_at is not None:
+        raise Conflict(f"The data set {str(dataset)!r} was erased at {dataset.erased_at:%Y-%m-%d %H:%M} UTC.")
     if not dataset.manifest_sha256:
-        raise Conflict(f"The data set {dataset.name!r} has no content yet: its state is {dataset.state}.")
+        raise Conflict(f"The data set {str(dataset)!r} has no content yet: its state is {dataset.state}.")
     return parse(storage.read(tenant_id=dataset.tenant_id, sha256=dataset.manifest_sha256))
 
 

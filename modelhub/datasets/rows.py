@@ -116,7 +116,7 @@ class _Part:
 def _write_parts(spool: Spool, split: str, reading: Reading, work: Work, classes: set[str]) -> list[Item]:
     """The parts of a split, numbered on from those of the base; adds the labels that they have to `classes`."""
     items: list[Item] = []
-    first = len(work.base.of(split)) if work.base else 0
+    first = _next_part(work.base, split)
     part = _Part(work, split, first)
     for row in spool.rows(split):
         values = reading.line(orjson.loads(row.body))
@@ -128,3 +128,9 @@ def _write_parts(spool: Spool, split: str, reading: Reading, work: Work, classes
             part = _Part(work, split, first + len(items))
     last = part.finished()
     return [*items, last] if last.rows else items
+
+
+def _next_part(base: Manifest | None, split: str) -> int:
+    """The number after the last that the base has; of those before, some may have been removed."""
+    numbers = [int(item.name.rpartition("-")[2].partition(".")[0]) for item in base.of(split)] if base else []
+    return max(numbers, default=-1) + 1

@@ -46,6 +46,24 @@ def filled(client: APIClient, name: str = "pets", **options: Any) -> str:
     return dataset
 
 
+def sealed(client: APIClient, name: str = "pets", **options: Any) -> str:
+    """A data set that is sealed."""
+    dataset = filled(client, name, **options)
+    assert client.post(f"{DATASETS}/{dataset}/seal").status_code == 200
+    return dataset
+
+
+def derive(client: APIClient, dataset: str, **body: Any) -> Any:
+    return client.post(f"{DATASETS}/{dataset}/versions", body, format="json")
+
+
+def derived(client: APIClient, dataset: str, **body: Any) -> str:
+    """The id of the version that is made of a sealed data set."""
+    answer = derive(client, dataset, **body)
+    assert answer.status_code == 201, answer.content
+    return str(answer.json()["id"])
+
+
 def uploaded(
     client: APIClient, kind: str, body: bytes, content_type: str = "application/zip", name: str = "set", **options: Any
 ) -> Any:

@@ -192,13 +192,13 @@ def test_the_progress_is_seen_while_bytes_arrive(acme_client: APIClient, monkeyp
 def test_progress_is_told_a_few_times_a_second(acme_client: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "CHUNK", 10)
     told: list[dict[str, Any]] = []
-    change = uploads._Upload.change
+    change = uploads.Upload.change
 
     def noted(upload: Any, **values: Any) -> None:
         told.append(values)
         change(upload, **values)
 
-    monkeypatch.setattr(uploads._Upload, "change", noted)
+    monkeypatch.setattr(uploads.Upload, "change", noted)
     dataset = create(acme_client)
     started = time.monotonic()
     assert upload(acme_client, dataset, zips.packed(zips.good())).status_code == 200
