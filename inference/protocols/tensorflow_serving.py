@@ -50,7 +50,10 @@ class TensorFlowServing:
     """Rows (`instances` → `predictions`) and columns (`inputs` → `outputs`)."""
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
-        document = parse_json(request.body)
+        return self.call(parse_json(request.body), request, version)
+
+    def call(self, document: dict[str, Any], request: PredictRequest, version: LoadedVersion) -> Call:
+        """The call that a request's JSON makes."""
         if request.verb in ("classify", "regress"):
             return _examples(document, request, version)
         if ("instances" in document) == ("inputs" in document):
@@ -176,7 +179,7 @@ def _examples(document: dict[str, Any], request: PredictRequest, version: Loaded
 
 def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
     """For each row its labels with their scores; one score of two labels is the second's."""
-    scores = next(iter(outputs.values()))
+    scores = _numbers(outputs, "classify")
     rows = scores.reshape(len(scores), -1).tolist()
     if len(labels) == 2 and rows and len(rows[0]) == 1:
         rows = [[1 - row[0], row[0]] for row in rows]
@@ -188,10 +191,18 @@ def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
 
 def _render_values(outputs: Tensors, labels: list[str]) -> Reply:
     """For each row its one value."""
-    values = next(iter(outputs.values()))
+    values = _numbers(outputs, "regress")
     if len(values) and values[0].size != 1:
         raise Invalid(f"regress: this model gives {values[0].size} values a row, and regress takes one; use predict.")
     return Reply(b'{"results":' + dump_rows(values.reshape(len(values))) + b"}")
+
+
+def _numbers(outputs: Tensors, verb: str) -> Tensor:
+    """The first output that is not of texts."""
+    found = next((tensor for tensor in outputs.values() if tensor.dtype.kind != "O"), None)
+    if found is None:
+        raise Invalid(f"{verb}: this model gives texts only ({', '.join(outputs)}); use predict.")
+    return found
 
 
 def _call(inputs: Tensors, render: Any) -> Call:
@@ -243,7 +254,7 @@ def _render_rows(outputs: Tensors) -> Reply:
     count = len(next(iter(outputs.values())))
     rows = (
         b"{"
-        + b",".join(orjson.dumps(name) + b":" + _dumped(name, np.asarray(t[i])) for name, t in outputs.items())
+        + b",".join(orjson.dumps(name) + b":" + _dumped(name, np.asarray(t[i, ...])) for name, t in outputs.items())
         + b"}"
         for i in range(count)
     )
