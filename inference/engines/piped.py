@@ -1,10 +1,12 @@
 """An engine behind a version's pipeline: it takes and gives the signature's tensors, whatever the engine's own are."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from inference.engines.base import BadRows, Engine, Tensor, Tensors
-from modelhub.recipes.learning import Pipeline, Streaming
+from inference.engines.measuring import Asked
+from modelhub import signatures
+from modelhub.recipes.learning import Pipeline, Sampled, Streaming
 from tenants.errors import Refusal
 
 
@@ -55,3 +57,14 @@ class Piped:
             except Refusal as refusal:
                 found[row] = refusal
         return found
+
+
+def asked_of(manifest: Mapping[str, Any], pipeline: Pipeline | None) -> Asked:
+    """What a version's engines are measured with: their own tensors, filled by its pipeline where it can."""
+    about = manifest["serving"]
+    return Asked(
+        signatures.from_json(about["tensors"] if pipeline is not None else manifest["signature"]),
+        batched=about.get("batched", True),
+        typical=about.get("typical", {}),
+        row=pipeline.encode(pipeline.sample(1)) if isinstance(pipeline, Sampled) else None,
+    )

@@ -1,20 +1,18 @@
 """Loading a version: its artifact is checked against its sealed manifest, its engine chosen, made and weighed."""
 
 import ctypes
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from inference import measurements
-from inference.engines import catalog, measuring
+from inference.engines import catalog, measuring, piped
 from inference.engines.base import Engine, Tensors
-from inference.engines.measuring import Asked, Measured
+from inference.engines.measuring import Measured
 from inference.engines.piped import Piped
 from inference.plane.directory import VersionEntry
-from modelhub import artifacts, signatures
+from modelhub import artifacts
 from modelhub.recipes import serving
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline, Sampled
@@ -50,7 +48,7 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
     before = _allocated()
     pipeline = serving.pipeline(entry.recipe, entry.manifest, lambda name: _path(entry, name))
     prepared = _allocated() - before
-    asked = asked_of(entry.manifest, pipeline)
+    asked = piped.asked_of(entry.manifest, pipeline)
     of_engine = measurements.measured(
         tenant_id=entry.tenant_id, version_id=entry.id, candidates=catalog.candidates(entry.manifest),
         path_of=lambda candidate: _path(entry, candidate.file), asked=asked,
@@ -80,17 +78,6 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
     copies = (threads if engine.per_thread else 1) + (alone is not None)
     memory_bytes = engine.outside_bytes or grown * copies
     return Loaded(engine, alone, served, measured, memory_bytes, pipeline, usual)
-
-
-def asked_of(manifest: Mapping[str, Any], pipeline: Pipeline | None) -> Asked:
-    """What a version's engines are measured with: their own tensors, filled by its pipeline where it can."""
-    about = manifest["serving"]
-    return Asked(
-        signatures.from_json(about["tensors"] if pipeline is not None else manifest["signature"]),
-        batched=about.get("batched", True),
-        typical=about.get("typical", {}),
-        row=pipeline.encode(pipeline.sample(1)) if isinstance(pipeline, Sampled) else None,
-    )
 
 
 def _with_pipeline(measured: Measured, pipeline: Pipeline | None, outputs: Tensors) -> tuple[Measured, int | None]:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import numpy as np
 import orjson
 
 from inference.batching import Reply
+from inference.cells import cell
 from inference.engines.base import Tensors
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
@@ -20,7 +20,7 @@ from inference.protocols import tensorflow_serving
 from inference.protocols.base import Asked, Call, PredictRequest, Route, json_answer, parse_json
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline
-from modelhub.signatures import BYTES, TensorSpec
+from modelhub.signatures import TensorSpec
 from tenants.api import problems
 from tenants.errors import Invalid, NotFound, Refusal, UnsupportedMedia
 
@@ -117,21 +117,16 @@ def _filled(document: dict[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str
     rows, columns = document.get("instances"), document.get("inputs")
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         empty = dict.fromkeys(named)
-        rows = [{name: _cell(value, named.get(name)) for name, value in (empty | row).items()} for row in rows]
-        return document | {"instances": rows}
+        return document | {"instances": [_cells(empty | row, named) for row in rows]}
     if isinstance(columns, dict) and all(isinstance(column, list) for column in columns.values()):
-        filled = {name: [_cell(one, named.get(name)) for one in column] for name, column in columns.items()}
-        return document | {"inputs": filled}
+        filled = {name: [cell(one, named[name]) for one in columns[name]] for name in named.keys() & columns.keys()}
+        return document | {"inputs": columns | filled}
     return document
 
 
-def _cell(value: Any, spec: TensorSpec | None) -> Any:
-    """What JSON has in a column, as its input takes it: null is NaN among numbers, and the empty text among texts."""
-    if spec is None or isinstance(value, str | list | dict):
-        return value
-    if spec.dtype == BYTES:
-        return "" if value is None else json.dumps(value)
-    return math.nan if value is None and spec.numpy.kind == "f" else value
+def _cells(row: dict[str, Any], named: dict[str, TensorSpec]) -> dict[str, Any]:
+    """A row with what its columns take; what is no column stays, and is refused by its name."""
+    return {name: cell(value, named[name]) if name in named else value for name, value in row.items()}
 
 
 def _renderer_of_tensors(request: PredictRequest, version: LoadedVersion, call: Call) -> Callable[[Tensors], Reply]:

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST protocol: predict, status and metadata, as its own clients write and read them."""
 
 import re
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ def _examples(document: dict[str, Any], request: PredictRequest, version: Loaded
 
 def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
     """For each row its labels with their scores; one score of two labels is the second's."""
-    scores = _numbers(outputs, "classify")
+    scores = _numbers(outputs, "classify", (len(labels), 1))
     rows = scores.reshape(len(scores), -1).tolist()
     if len(labels) == 2 and rows and len(rows[0]) == 1:
         rows = [[1 - row[0], row[0]] for row in rows]
@@ -191,18 +192,19 @@ def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
 
 def _render_values(outputs: Tensors, labels: list[str]) -> Reply:
     """For each row its one value."""
-    values = _numbers(outputs, "regress")
+    values = _numbers(outputs, "regress", (1,))
     if len(values) and values[0].size != 1:
         raise Invalid(f"regress: this model gives {values[0].size} values a row, and regress takes one; use predict.")
     return Reply(b'{"results":' + dump_rows(values.reshape(len(values))) + b"}")
 
 
-def _numbers(outputs: Tensors, verb: str) -> Tensor:
-    """The first output that is not of texts."""
-    found = next((tensor for tensor in outputs.values() if tensor.dtype.kind != "O"), None)
-    if found is None:
+def _numbers(outputs: Tensors, verb: str, sizes: tuple[int, ...]) -> Tensor:
+    """The first output of numbers that has one of these sizes a row, the first size before the others, or any."""
+    numbers = [tensor for tensor in outputs.values() if tensor.dtype.kind != "O"]
+    if not numbers:
         raise Invalid(f"{verb}: this model gives texts only ({', '.join(outputs)}); use predict.")
-    return found
+    of_size = (tensor for size in sizes for tensor in numbers if prod(tensor.shape[1:]) == size)
+    return next(of_size, numbers[0])
 
 
 def _call(inputs: Tensors, render: Any) -> Call:

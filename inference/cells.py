@@ -1,0 +1,28 @@
+"""One value of a row, as a client or a data set has it, and as a tensor of the signature takes it."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from inference.engines.base import Tensor
+from modelhub.signatures import BYTES, TensorSpec
+
+
+def cell(value: Any, spec: TensorSpec) -> Any:
+    """A value for this input: none is NaN among fractions and the empty text among texts; a number may be a text."""
+    if isinstance(value, str | bytes | list | dict):
+        return value
+    if spec.dtype == BYTES:
+        return "" if value is None else json.dumps(value)
+    return math.nan if value is None and spec.numpy.kind == "f" else value
+
+
+def column(values: Sequence[Any], spec: TensorSpec) -> Tensor:
+    """Values as a tensor of shape (rows,). Raises ValueError or TypeError for what the input does not take."""
+    found = np.empty(len(values), spec.numpy)
+    for row, value in enumerate(cell(value, spec) for value in values):
+        found[row] = value.encode() if isinstance(value, str) else value
+    return found
