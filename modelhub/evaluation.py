@@ -19,12 +19,27 @@ def binary(
     is null.
     """
     answers = (scores >= threshold).astype(np.int64)
-    matrix = np.zeros((2, 2), dtype=np.int64)
+    return _counted(answers, truths, cross_entropy(scores=scores, truths=truths), labels)
+
+
+def several(*, scores: NDArray[np.float32], truths: NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any]:
+    """Metrics of a model of any number of classes, as `binary` has them.
+
+    `scores` is (rows, labels), the probability of each label; the answer is the first of the largest.
+    """
+    answers = np.argmax(scores, axis=1).astype(np.int64)
+    return _counted(answers, truths, categorical_cross_entropy(scores=scores, truths=truths), labels)
+
+
+def _counted(
+    answers: NDArray[np.int64], truths: NDArray[np.int64], losses: NDArray[np.float64], labels: Sequence[str]
+) -> dict[str, Any]:
+    matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(matrix, (truths, answers), 1)
     return {
         "rows": len(truths),
         "accuracy": float(np.mean(answers == truths)),
-        "loss": float(np.mean(cross_entropy(scores=scores, truths=truths))),
+        "loss": float(np.mean(losses)),
         "confusion_matrix": {"labels": list(labels), "rows_are": "truth", "matrix": matrix.tolist()},
         "classes": {
             label: {
@@ -41,6 +56,13 @@ def cross_entropy(*, scores: NDArray[np.float32], truths: NDArray[np.int64]) -> 
     """Binary cross-entropy of each row in nats, scores kept 1e-7 away from 0 and 1 as Keras does."""
     likely = np.clip(np.where(truths == 1, scores, 1 - scores).astype(np.float64), EPSILON, 1 - EPSILON)
     losses: NDArray[np.float64] = -np.log(likely)
+    return losses
+
+
+def categorical_cross_entropy(*, scores: NDArray[np.float32], truths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cross-entropy of each row in nats: `scores` is (rows, classes), kept 1e-7 away from 0 and 1."""
+    likely = scores[np.arange(len(truths)), truths].astype(np.float64)
+    losses: NDArray[np.float64] = -np.log(np.clip(likely, EPSILON, 1 - EPSILON))
     return losses
 
 
