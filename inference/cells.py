@@ -9,6 +9,7 @@ import numpy as np
 
 from inference.engines.base import Tensor
 from modelhub.signatures import BYTES, TensorSpec
+from tenants.errors import Invalid
 
 
 def cell(value: Any, spec: TensorSpec) -> Any:
@@ -21,8 +22,13 @@ def cell(value: Any, spec: TensorSpec) -> Any:
 
 
 def column(values: Sequence[Any], spec: TensorSpec) -> Tensor:
-    """Values as a tensor of shape (rows,). Raises ValueError or TypeError for what the input does not take."""
+    """Values as a tensor of shape (rows,). Raises Invalid for what the input does not take."""
     found = np.empty(len(values), spec.numpy)
     for row, value in enumerate(cell(value, spec) for value in values):
-        found[row] = value.encode() if isinstance(value, str) else value
+        if spec.dtype != BYTES and not isinstance(value, bool | int | float):
+            raise Invalid(f"{spec.name}: got {'nothing' if value is None else 'a text'}; the model takes {spec.dtype}.")
+        try:
+            found[row] = value.encode() if isinstance(value, str) else value
+        except (OverflowError, ValueError) as error:
+            raise Invalid(f"{spec.name}: got {value}; the model takes {spec.dtype}.") from error
     return found

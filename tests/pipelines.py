@@ -5,7 +5,7 @@
 
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from modelhub import recipes
 from modelhub.recipes.base import Manifest
-from modelhub.recipes.learning import PathOf, Runs, Tensors
+from modelhub.recipes.learning import Example, PathOf, Runs, Tensors
+from modelhub.trainer.task import Item
 from tenants.errors import Invalid
 
 VOWELS = b"aeiou"
@@ -26,6 +27,13 @@ class VowelCounter:
     """A recipe of texts: says how many vowels a text has, and whether those are many, which a file of it decides."""
 
     name = "vowel-counter"
+    dataset_kind = "text-classification"
+
+    def examples(self, items: Iterable[Item]) -> Iterator[Example]:
+        for item in items:
+            for line in Path(item.file).read_text().splitlines():
+                row = json.loads(line)
+                yield Example({"text": row["text"]}, truth=row["label"], name=row["name"])
 
     def pipeline(self, manifest: Manifest, path_of: PathOf) -> "VowelPipeline":
         return VowelPipeline(many=json.loads(path_of("settings.json").read_text())["many"])
@@ -94,6 +102,13 @@ class AgeRule:
     """A recipe of a table: a number that may be missing, and a text."""
 
     name = "age-rule"
+    dataset_kind = "table"
+
+    def examples(self, items: Iterable[Item]) -> Iterator[Example]:
+        for item in items:
+            for line in Path(item.file).read_text().splitlines():
+                row = json.loads(line)
+                yield Example(row["values"], truth=None, name=row["name"])
 
     def pipeline(self, manifest: Manifest, path_of: PathOf) -> "AgePipeline":
         return AgePipeline()

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import orjson
 
@@ -89,7 +88,8 @@ class Streams:
         try:
             while not (exchange.left or work.abandoned or work.error):
                 partial = next(steps)
-                self._loop.call_soon_threadsafe(_tell, exchange, partial)
+                told = orjson.dumps(partial, option=orjson.OPT_SERIALIZE_NUMPY)
+                self._loop.call_soon_threadsafe(_tell, exchange, told)
         except StopIteration as end:
             work.answer = work.render(end.value)
         finally:
@@ -103,6 +103,6 @@ class Streams:
         self._settling.settle([work])
 
 
-def _tell(exchange: Exchange, partial: dict[str, Any]) -> None:
+def _tell(exchange: Exchange, partial: bytes) -> None:
     if exchange.partial is not None and not exchange.done:
-        exchange.partial(orjson.dumps(partial))
+        exchange.partial(partial)

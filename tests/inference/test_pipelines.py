@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,29 +10,11 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from tests import pipelines
 from tests.inference.conftest import PlaneSite
 from tests.lines import Line, lines
-from tests.live import live_site
-from tests.publishing import make_key, publish
 
 NATIVE = "/api/v1/deployments/{}/predict"
 TEXT = {"content-type": "text/plain"}
-
-
-@pytest.fixture(scope="module")
-def speaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneSite]:
-    """A server that knows the recipes, with the deployments `vowels` (many are 3 or more) and `ages`."""
-    with tempfile.TemporaryDirectory() as var, live_site(Path(var)) as site:
-        for tenant in ("acme", "globex"):
-            site.manage("create_tenant", tenant)
-        for name, about in (
-            ("vowels", pipelines.of_texts(tmp_path_factory.mktemp("texts"))),
-            ("ages", pipelines.of_a_table(tmp_path_factory.mktemp("table"))),
-        ):
-            publish(site, tenant="acme", model=name, deployment=name, **about)
-        site.start_server(module="tests.pipelines")
-        yield PlaneSite(site, make_key(site, "acme"), make_key(site, "globex"), {})
 
 
 @pytest.fixture

@@ -2,19 +2,14 @@
 
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests import pipelines
 from tests.inference.conftest import PlaneSite
-from tests.live import live_site
-from tests.publishing import make_key, publish
 
 URL = "/api/v1/deployments/speller/predict"
 EVENTS = {"content-type": "text/plain", "accept": "text/event-stream"}
@@ -23,24 +18,9 @@ WORDS = 500
 FOR_LONG = " ".join(["word"] * WORDS)
 
 
-@pytest.fixture(scope="module")
-def spelling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneSite]:
-    """A server with the deployments `speller`, which tells as it goes, `vowels`, which does not, and `brief`."""
-    with tempfile.TemporaryDirectory() as var, live_site(Path(var)) as site:
-        for tenant in ("acme", "globex"):
-            site.manage("create_tenant", tenant)
-        fake = pipelines.of_texts(tmp_path_factory.mktemp("fake"), recipe=pipelines.FakeSpeller.name)
-        publish(site, tenant="acme", model="speller", deployment="speller", **fake)
-        publish(site, tenant="globex", model="speller", deployment="speller", **fake)
-        about = pipelines.of_texts(tmp_path_factory.mktemp("texts"))
-        publish(site, tenant="acme", model="vowels", deployment="vowels", **about)
-        site.start_server(module="tests.pipelines")
-        yield PlaneSite(site, make_key(site, "acme"), make_key(site, "globex"), {})
-
-
 @pytest.fixture
-def client(spelling: PlaneSite) -> Iterator[httpx.Client]:
-    with spelling.client() as found:
+def client(speaking: PlaneSite) -> Iterator[httpx.Client]:
+    with speaking.client() as found:
         yield found
 
 
@@ -96,8 +76,8 @@ def test_a_deadline_ends_it_with_an_error(client: httpx.Client) -> None:
     assert 0 < len(partial) < WORDS
 
 
-def test_a_tenant_has_a_few_streams_and_who_leaves_frees_his_at_the_next_step(spelling: PlaneSite) -> None:
-    with spelling.client() as client, spelling.client(spelling.globex_key) as other:
+def test_a_tenant_has_a_few_streams_and_who_leaves_frees_his_at_the_next_step(speaking: PlaneSite) -> None:
+    with speaking.client() as client, speaking.client(speaking.globex_key) as other:
         with contextlib.ExitStack() as held:
             for _ in range(MOST_OF_TENANT):
                 stream = held.enter_context(client.stream("POST", URL, content=FOR_LONG, headers=EVENTS))
@@ -113,9 +93,9 @@ def test_a_tenant_has_a_few_streams_and_who_leaves_frees_his_at_the_next_step(sp
             time.sleep(0.05)
 
 
-def test_a_stream_is_billed_once_and_so_is_what_was_left_halfway(spelling: PlaneSite) -> None:
-    with spelling.client(spelling.globex_key) as client:
-        query = {"meter": "predictions"}
+def test_a_stream_is_billed_once_and_so_is_what_was_left_halfway(speaking: PlaneSite) -> None:
+    with speaking.client(speaking.globex_key) as client:
+        query = {"meter": "predictions", "deployment": "speller"}
 
         def billed() -> float:
             rows = client.get("/api/v1/usage", params=query).json()["results"]
