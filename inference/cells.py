@@ -13,12 +13,17 @@ from tenants.errors import Invalid
 
 
 def cell(value: Any, spec: TensorSpec) -> Any:
-    """A value for this input: none is NaN among fractions and the empty text among texts; a number may be a text."""
+    """A value for this input: none is NaN among fractions and the empty text among texts.
+
+    A number may be a text, and true and false are 1 and 0 among fractions.
+    """
     if isinstance(value, str | bytes | list | dict):
         return value
     if spec.dtype == BYTES:
         return "" if value is None else json.dumps(value)
-    return math.nan if value is None and spec.numpy.kind == "f" else value
+    if spec.numpy.kind == "f" and (value is None or isinstance(value, bool)):
+        return math.nan if value is None else float(value)
+    return value
 
 
 def column(values: Sequence[Any], spec: TensorSpec) -> Tensor:

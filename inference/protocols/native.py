@@ -20,7 +20,7 @@ from inference.protocols import tensorflow_serving
 from inference.protocols.base import Asked, Call, PredictRequest, Route, json_answer, parse_json
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline
-from modelhub.signatures import TensorSpec
+from modelhub.signatures import BYTES, TensorSpec
 from tenants.api import problems
 from tenants.errors import Invalid, NotFound, Refusal, UnsupportedMedia
 
@@ -111,7 +111,7 @@ def _as_utf8(request: PredictRequest) -> bytes:
 
 def _filled(document: dict[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
     """JSON about columns, of which some may be null or left out, and texts may be given as numbers."""
-    if len(specs) < 2:
+    if [spec.dtype for spec in specs] == [BYTES]:
         return document
     named = {spec.name: spec for spec in specs}
     rows, columns = document.get("instances"), document.get("inputs")
