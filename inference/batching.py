@@ -118,7 +118,8 @@ class Queue:
     """The work that waits for one version, bounded in rows: a line for each bucket, each in the order of its turns.
 
     `best_rows` is how many rows of the `usual_bucket` are run together; of longer ones there are fewer, so that a batch
-    takes about as long.
+    takes about as long. A row that takes longer by itself is huge: only `most_huge` such batches run at a time,
+    which leaves a thread to the others.
     """
 
     best_rows: int
@@ -126,8 +127,10 @@ class Queue:
     host: HostRows
     tenant_id: str
     usual_bucket: int | None = None
+    most_huge: int | None = None
     rows: int = 0
     running: int = 0
+    huge_running: int = 0
     _lines: dict[int, deque[Work]] = field(default_factory=dict)
     _came: int = 0
     _went_back: int = 0
@@ -191,6 +194,7 @@ class Queue:
                     rows += work.rows
                 batch.append(work)
             self.running += len(batch)
+            self.huge_running += bool(batch) and self.is_huge(batch[0].bucket)
             if left:
                 self.rows -= left
                 self.host.remove(self.tenant_id, left)
@@ -200,6 +204,7 @@ class Queue:
         """A batch that was taken has run; what has rows left is the next in turn."""
         with self.host.lock:
             self.running -= len(batch)
+            self.huge_running -= bool(batch) and self.is_huge(batch[0].bucket)
             for work in reversed(batch):
                 if work.rows_run and work.halfway:
                     self._went_back += 1
@@ -207,9 +212,18 @@ class Queue:
                     self._lines.setdefault(work.bucket, deque()).appendleft(work)
 
     def borrow(self) -> None:
-        """Something else than a batch is run by the version, until it `ran`."""
+        """Something else than a batch is run by the version, until it is `returned`."""
         with self.host.lock:
             self.running += 1
+
+    def returned(self) -> None:
+        """What was borrowed is not used any more."""
+        with self.host.lock:
+            self.running -= 1
+
+    def is_huge(self, bucket: int) -> bool:
+        """Whether one row of the bucket takes longer than the best batch of usual ones."""
+        return self.usual_bucket is not None and bucket > self.best_rows * self.usual_bucket > 0
 
     def most_rows(self, bucket: int) -> int:
         """How many rows of a bucket are run together: as many as take about as long as the best batch of usual ones."""
@@ -226,11 +240,24 @@ class Queue:
         """Whether something longer than usual waits; without the lock, for the thread that puts work here."""
         return self.usual_bucket is not None and any(bucket > self.usual_bucket for bucket in list(self._lines))
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is work that may be taken now; without the lock it may be so no more."""
+        lines = self._lines
+        return bool(lines) and (not self._huge_are_enough or not all(self.is_huge(bucket) for bucket in list(lines)))
+
+    @property
+    def _huge_are_enough(self) -> bool:
+        return self.most_huge is not None and self.huge_running >= self.most_huge
+
     def _next(self) -> deque[Work] | None:
         """The line of the work whose turn it is."""
-        if len(self._lines) < 2:
-            return next(iter(self._lines.values()), None)
-        return min(self._lines.values(), key=lambda line: line[0].turn)
+        lines = self._lines
+        if self._huge_are_enough:
+            lines = {bucket: line for bucket, line in lines.items() if not self.is_huge(bucket)}
+        if len(lines) < 2:
+            return next(iter(lines.values()), None)
+        return min(lines.values(), key=lambda line: line[0].turn)
 
     def forget(self, work: Work) -> None:
         """Frees the place of work whose caller has left, unless its batch has been taken already."""

@@ -78,7 +78,7 @@ class Streams:
                 logger.exception("a stream of %s failed", version.entry.label)
             work.error = error
         work.compute_us = (time.perf_counter_ns() - began) // 1000
-        version.give_back(work)
+        version.give_back()
         self._loop.call_soon_threadsafe(self._end, exchange, version, work)
 
     def _step_through(self, exchange: Exchange, version: LoadedVersion, work: Work) -> None:

@@ -99,9 +99,9 @@ class LoadedVersion:
         assert work.inputs is not None
         return self.engine.stream(work.inputs)
 
-    def give_back(self, work: Work) -> None:
+    def give_back(self) -> None:
         """A stream has ended."""
-        self.queue.ran([work])
+        self.queue.returned()
         if self._leaving:
             self.leave()
 
@@ -294,7 +294,7 @@ class Versions:
             self._beforehand.discard(entry.id)
         queue = Queue(
             best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id,
-            usual_bucket=made.usual_bucket,
+            usual_bucket=made.usual_bucket, most_huge=max(1, self._threads - 1),
         )  # fmt: skip
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self.held_bytes += found.memory_bytes

@@ -121,6 +121,23 @@ def test_work_of_another_bucket_whose_caller_left_gives_its_turn_to_the_next() -
     assert [lane.take(0), lane.take(0), lane.take(0)] == [[short], [long], []]
 
 
+def test_rows_longer_than_a_whole_batch_leave_a_thread_to_the_others() -> None:
+    lane = Queue(best_rows=4, limit=100, host=HostRows(1000), tenant_id="acme", usual_bucket=8, most_huge=1)
+    huge, more, long, short = work(1, bucket=64), work(2, bucket=64), work(3, bucket=32), work(4, bucket=8)
+    for one in (huge, more, long, short):
+        lane.put(one)
+    first = lane.take(0)
+    assert (first, lane.ready) == ([huge], True)
+    for expected in ([long], [short]):
+        assert lane.take(0) == expected  # by another thread, though `more` came before
+        lane.ran(expected)
+    assert (lane.take(0), lane.ready, bool(lane), lane.in_use) == ([], False, True, True)
+    lane.ran(first)
+    assert (lane.ready, lane.take(0)) == (True, [more])
+    lane.ran([more])
+    assert not lane.in_use
+
+
 class Refusing(Doubling):
     """A fake engine that refuses rows of 13, and says which they are."""
 
