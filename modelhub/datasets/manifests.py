@@ -46,19 +46,6 @@ class Item:
         """How many rows of the data set the file holds: one, but for parts of rows."""
         return int(self.facts.get("rows", 1))
 
-    @property
-    def target(self) -> str:
-        """What a model is to answer."""
-        return self.class_name
-
-    @property
-    def group(self) -> str:
-        return ""
-
-    @property
-    def facts(self) -> dict[str, int | float | str]:
-        return {"height": self.height, "width": self.width}
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
