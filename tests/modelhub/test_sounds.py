@@ -128,7 +128,7 @@ BAD = {
     "a wav cut short": (wav(claimed=100_000), "cut short: 2,000 of 100,000 bytes"),
     "a flac cut short": (FILES["FLAC PCM_16"][:4000], "damaged"),
     "an ogg cut short": (FILES["OGG VORBIS"][:2000], "cannot be read as one"),
-    "an mp3 cut short": (FILES["MP3 MPEG_LAYER_III"][:-300], "damaged or cut short"),
+    "an mp3 cut short": (saved(tone(seconds=2), kind="MP3", codec="MPEG_LAYER_III")[:-1500], "damaged or cut short"),
     "a flac of nothing": (b"fLaC" + b"\1" * 200, "begin as a FLAC file"),
     "an ogg of nothing": (b"OggS" + b"\1" * 200, "begin as a OGG file"),
     "an mp3 of nothing": (b"\xff\xfb" + b"x" * 500, "begin as a MP3 file"),
