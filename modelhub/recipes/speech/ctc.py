@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 LogProbabilities = NDArray[np.float32]
 
 # Labels that are less likely than this at a step do not lengthen a prefix there.
-CUTOFF = 1e-4
+CUTOFF = 1e-3
 # What a text that ends where none may end is worth beside one that ends well.
 BROKEN_OFF = 1e-6
 
