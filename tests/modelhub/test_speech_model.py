@@ -58,7 +58,7 @@ def test_the_layers_for_training_are_those_of_keras(recognizer: Any) -> None:
 
 def test_their_gradient_is_that_of_keras(recognizer: Any) -> None:
     frames, steps = padded(rows())
-    mask = tf.sequence_mask(steps, frames.shape[1] // 2, tf.float32)
+    mask = np.asarray(tf.sequence_mask(steps, frames.shape[1] // 2, tf.float32))
     weights = np.random.default_rng(9).normal(0, 1, (*mask.shape, LABELS + 1)).astype(np.float32)
     weights = tf.constant(weights) * mask[:, :, None]
     variables = [variable.value for variable in recognizer.trainable_variables]

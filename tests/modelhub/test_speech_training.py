@@ -44,7 +44,7 @@ def trained() -> Iterator[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
             said += child.rest()
         finally:
             child.close()
-        assert child.status == 0, said[-20:]
+        assert child.status == 0, [one["log"] for one in said if "log" in one][-30:]
         yield folder, json.loads((folder / RESULT_FILE).read_text()), said
 
 
