@@ -2,9 +2,10 @@
 
 from modelhub.recipes.image import ImageClassifier
 from modelhub.recipes.learning import LearningRecipe
+from modelhub.recipes.speech import SpeechRecognizer
 from tenants.errors import FieldError, Invalid
 
-RECIPES: dict[str, LearningRecipe] = {recipe.name: recipe for recipe in (ImageClassifier(),)}
+RECIPES: dict[str, LearningRecipe] = {recipe.name: recipe for recipe in (ImageClassifier(), SpeechRecognizer())}
 
 
 def get(name: str) -> LearningRecipe:
