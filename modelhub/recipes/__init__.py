@@ -6,9 +6,12 @@ from modelhub.recipes.tabular import Tabular
 from modelhub.recipes.text import TextClassifier
 from tenants.errors import FieldError, Invalid
 
-RECIPES: dict[str, LearningRecipe] = {
-    recipe.name: recipe for recipe in (ImageClassifier(), Tabular(), TextClassifier())
-}
+_EACH: tuple[LearningRecipe, ...] = (
+    ImageClassifier(),
+    Tabular(),
+    TextClassifier(),
+)
+RECIPES = {recipe.name: recipe for recipe in _EACH}
 
 
 def get(name: str) -> LearningRecipe:

@@ -22,20 +22,23 @@ FEWEST = 2
 # small numbers that is no more than the numbers themselves.
 FAR, LARGE = 10.0, 100.0
 
+# What varies less is taken for one value: float32 ends there.
+NARROWEST = 1e-30
+
 Numbers = NDArray[np.float32]
 Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class NumberColumn:
-    """Numbers, or true and false as 1 and 0: (value × `scale` + `offset`), of the value's logarithm if it is `logged`.
+    """Numbers, or true and false as 1 and 0, of this mean and standard deviation; or their logarithms, if `logged`.
 
     The logarithm is sign(value) × log(1 + |value|). `example` is a usual value.
     """
 
     name: str
-    scale: float
-    offset: float
+    mean: float
+    spread: float
     logged: bool
     example: float
 
@@ -190,8 +193,10 @@ def _number_column(name: str, seen: NDArray[np.float64], kind: str, warn: Warn) 
     farthest = np.max(np.abs(there - there.mean()))
     logged = bool(farthest > FAR * there.std() and farthest > LARGE)
     values = np.sign(there) * np.log1p(np.abs(there)) if logged else there
-    scale = 1.0 / (values.std() or 1.0)
-    return NumberColumn(name, scale, -values.mean() * scale, logged, float(np.median(there)))
+    spread = float(values.std())
+    return NumberColumn(
+        name, float(values.mean()), spread if spread > NARROWEST else 1.0, logged, float(np.median(there))
+    )
 
 
 def _numbers_rows(name: str, there: NDArray[np.float64]) -> bool:

@@ -73,6 +73,9 @@ class Tabular:
             raise _refused(f"The column {target} is of the type {types[target]}; a regression needs numbers.")
         if not any(kind != "text" for name, kind in types.items() if name != target):
             raise _refused(f"There is no column but {target} to tell it from that is not free text.")
+        if parameters["task"] == REGRESSION and parameters["class_weights"] != "none":
+            message = f"Got {parameters['class_weights']!r} for a regression, which has no classes; expected none."
+            raise Invalid(message, errors=(FieldError("parameters.class_weights", message),))
 
     def learner(self, task: "Task") -> Learner:
         from modelhub.recipes.tabular_learning import TabularLearner

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from modelhub.recipes.columns import Layout
 from modelhub.recipes.onnx_graph import Graph
@@ -50,17 +51,16 @@ def _standardised(numbers: Any, layout: Layout) -> list[Any]:
     logged = np.array([[column.logged for column in layout.numbers]], bool)
     logarithms = keras.ops.sign(filled) * keras.ops.log(1.0 + keras.ops.abs(filled))
     chosen = keras.ops.where(logged, logarithms, filled)
-    scale, offset = _scales(layout), _offsets(layout)
-    values = keras.ops.clip(keras.layers.Rescaling(scale, offset=offset)(chosen), -FARTHEST, FARTHEST)
+    values = keras.ops.clip((chosen - _means(layout)) / _spreads(layout), -FARTHEST, FARTHEST)
     return [keras.ops.where(missing, 0.0, values), keras.ops.cast(missing, "float32")]
 
 
-def _scales(layout: Layout) -> list[float]:
-    return [column.scale for column in layout.numbers]
+def _means(layout: Layout) -> NDArray[np.float32]:
+    return np.array([column.mean for column in layout.numbers], np.float32)
 
 
-def _offsets(layout: Layout) -> list[float]:
-    return [column.offset for column in layout.numbers]
+def _spreads(layout: Layout) -> NDArray[np.float32]:
+    return np.array([column.spread for column in layout.numbers], np.float32)
 
 
 def write_onnx(model: Any, layout: Layout, path: Path, *, output: str, classes: int) -> None:
@@ -99,7 +99,7 @@ def _standardised_nodes(graph: Graph, layout: Layout) -> list[str]:
     logarithms = graph.node("Mul", graph.node("Sign", filled), size)
     logged = graph.constant([[column.logged for column in layout.numbers]], np.bool_)
     values = graph.node("Where", logged, logarithms, filled)
-    values = graph.node("Mul", values, graph.constant(_scales(layout)))
-    values = graph.node("Add", values, graph.constant(_offsets(layout)))
+    values = graph.node("Sub", values, graph.constant(_means(layout)))
+    values = graph.node("Div", values, graph.constant(_spreads(layout)))
     values = graph.node("Clip", values, graph.constant(-FARTHEST), graph.constant(FARTHEST))
     return [graph.node("Where", missing, zero, values), graph.node("Cast", missing, to=1)]
