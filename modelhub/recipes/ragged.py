@@ -25,7 +25,8 @@ class Ragged:
         with self._path.open("wb") as file:
             yield Writer(file, self._ends)
         if self._ends[-1]:
-            self._numbers = np.memmap(self._path, np.int32, "r")
+            # As a plain array: slices of a memory map are slow to make.
+            self._numbers = np.asarray(np.memmap(self._path, np.int32, "r"))
 
     def __len__(self) -> int:
         return len(self._ends) - 1

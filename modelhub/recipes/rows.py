@@ -31,8 +31,3 @@ def _row(line: str, place: str) -> Row:
     if not isinstance(row, dict):
         raise ValueError(f"{place} is a JSON {type(row).__name__}; expected an object.")
     return {"name": place} | row
-
-
-def count(items: Iterable["Item"]) -> int:
-    """How many rows the items have, as their facts say."""
-    return sum(int(item.facts.get("rows", 0)) for item in items)

@@ -79,11 +79,9 @@ class TabularLearner:
 
     def _learned(self, report: Reporter) -> tuple[Target, Layout]:
         """What the training rows hold, or what the version to begin with knew of its own."""
-        if SETTINGS_FILE in self._task.warm_files:
-            settings = json.loads(Path(self._task.warm_files[SETTINGS_FILE]).read_text(encoding="utf-8"))
-            target = settings["target"]
-            return Target(**{**target, "labels": tuple(target["labels"])}), columns.from_json(settings["layout"])
         name = self._parameters["target"]
+        if SETTINGS_FILE in self._task.warm_files:
+            return self._of_version(json.loads(Path(self._task.warm_files[SETTINGS_FILE]).read_text(encoding="utf-8")))
         types = {column.name: column.type for column in self._task.columns}
         survey = columns.Survey({other: kind for other, kind in types.items() if other != name})
         for row in islice(self._rows("train"), max(1, SURVEYED_VALUES // len(types))):
@@ -95,6 +93,22 @@ class TabularLearner:
             + (f"one of {len(target.labels)} classes." if target.labels else f"a quantity around {target.mean:.6g}.")
         )
         return target, survey.layout(report.log)
+
+    def _of_version(self, settings: Mapping[str, Any]) -> tuple[Target, Layout]:
+        """What a version's settings say; raises Failure where this training is about something else."""
+        target = Target(**{**settings["target"], "labels": tuple(settings["target"]["labels"])})
+        layout = columns.from_json(settings["layout"])
+        if target.name != self._parameters["target"]:
+            raise Failure(
+                f"{self._task.warm_start} tells {target.name}; it is no beginning for telling "
+                f"{self._parameters['target']}."
+            )
+        there = {column.name for column in self._task.columns}
+        if missing := [spec.name for spec in layout.inputs if spec.name not in there]:
+            raise Failure(
+                f"{self._task.warm_start} learned from the columns {', '.join(missing)}, which are not there."
+            )
+        return target, layout
 
     def _rows(self, split: str) -> Iterator[rows.Row]:
         items: list[Item] = getattr(self._task, split)
