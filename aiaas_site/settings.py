@@ -110,6 +110,7 @@ METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
 TRAINING_MAX_MEMORY_BYTES = env.int("TRAINING_MAX_MEMORY_BYTES", default=8 * 1024**3)
 TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=20)
+TRAINING_MAX_SEARCH_JOBS = env.int("TRAINING_MAX_SEARCH_JOBS", default=20)
 TRAINING_LEASE_SECONDS = env.float("TRAINING_LEASE_SECONDS", default=15.0)
 STORAGE_ACCRUAL_SECONDS = env.float("STORAGE_ACCRUAL_SECONDS", default=60.0)
 
@@ -202,6 +203,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "Data sets",
             "Training",
             "Models",
+            "Evaluations",
             "Deployments",
             "Predictions",
             "Batch predictions",

@@ -1,9 +1,12 @@
 """The tables of this app, a module each noun."""
 
 from modelhub.models.datasets import Dataset, DatasetKind, DatasetState
+from modelhub.models.evaluations import EvaluatedSplit, Evaluation
+from modelhub.models.jobs import JobState, TrainerJob
 from modelhub.models.registry import Model, ModelVersion
+from modelhub.models.searches import Search, SearchMethod
 from modelhub.models.storage import Blob, BlobUse, StorageAccrual
-from modelhub.models.training import JobState, TrainingJob, TrainingLogLine
+from modelhub.models.training import TrainingJob, TrainingLogLine
 
 __all__ = [
     "Blob",
@@ -11,10 +14,15 @@ __all__ = [
     "Dataset",
     "DatasetKind",
     "DatasetState",
+    "EvaluatedSplit",
+    "Evaluation",
     "JobState",
     "Model",
     "ModelVersion",
+    "Search",
+    "SearchMethod",
     "StorageAccrual",
+    "TrainerJob",
     "TrainingJob",
     "TrainingLogLine",
 ]

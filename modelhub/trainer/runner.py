@@ -19,11 +19,11 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from modelhub import datasets, registry, signatures, storage, training
-from modelhub.models import TrainingJob
+from modelhub import datasets, evaluations, job_costs, registry, signatures, storage, training, training_limits
+from modelhub.job_queue import Hold, JobQueue, LeaseLost
+from modelhub.models import TrainerJob, TrainingJob
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, Column, Item, Task
-from modelhub.training import Hold, LeaseLost
 from tenants import archive, scoping
 
 SECONDS_BETWEEN_CLAIMS = 0.5
@@ -52,6 +52,7 @@ class Trainer:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._stopping = False
+        self._last: JobQueue[Any] | None = None
         self._accrue_at = 0.0
         self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
 
@@ -76,16 +77,22 @@ class Trainer:
         logger.info("trainer %s stops", self.name)
 
     def run_one(self) -> bool:
-        """Does the next job, if there is one."""
+        """Does the next job, if there is one: trainings and evaluations in turn, where both wait."""
+        # Here, because what differs of an evaluation is made of what is below.
+        from modelhub.trainer.evaluation_run import EvaluationRun
+
         self._accrue()
         self._sweep()
-        with scoping.operator():
-            job = training.claim(trainer=self.name, now=timezone.now())
-        if job is None:
-            return False
-        logger.info("trainer %s takes %s, attempt %d", self.name, job.pk, job.attempt)
-        _Run(job, tick=self._tick).carry_out()
-        return True
+        kinds: list[tuple[JobQueue[Any], type[Run]]] = [(evaluations.QUEUE, EvaluationRun), (training.QUEUE, Run)]
+        for queue, run in kinds if self._last is training.QUEUE else kinds[::-1]:
+            with scoping.operator():
+                job = queue.claim(trainer=self.name, now=timezone.now())
+            if job is not None:
+                logger.info("trainer %s takes %s, attempt %d", self.name, job.pk, job.attempt)
+                self._last = queue
+                run(job, queue=queue, tick=self._tick).carry_out()
+                return True
+        return False
 
     def _tick(self) -> None:
         """What goes on while a job runs."""
@@ -151,12 +158,16 @@ class _Told:
             self.lines.append((self.last_line, timezone.now(), shown))
 
 
-class _Run:
-    """One attempt at one job."""
+class Run:
+    """One attempt at one training job; what is another thing for other jobs, `evaluation_run` has."""
 
-    def __init__(self, job: TrainingJob, *, tick: Callable[[], None]) -> None:
-        self._job = job
-        self._hold: Hold = training.hold_of(job)
+    what = "training"
+    module = "modelhub.trainer.child"
+
+    def __init__(self, job: TrainerJob, *, queue: JobQueue[Any], tick: Callable[[], None]) -> None:
+        self._job: Any = job
+        self._queue = queue
+        self._hold: Hold = queue.hold_of(job)
         self._tick = tick
         self._folder = _scratch() / f"{job.pk}-{secrets.token_hex(4)}"
         self._told = _Told(progress=job.progress)
@@ -180,33 +191,45 @@ class _Run:
             self._carry_out()
         except Stopping:
             logger.info("%s goes back to the queue: the trainer stops", self._job.pk)
-            self._end(lambda: training.put_back(hold=self._hold))
+            self._end(self._put_back)
         except (LeaseLost, *Connection):
             raise
         except Exception:
             logger.exception("%s failed by a fault of the trainer", self._job.pk)
-            self._fail(f"The training could not be carried out. {FAULT}", seconds=Decimal(0))
+            self._fail(f"The {self.what} could not be carried out. {FAULT}", seconds=Decimal(0))
 
     def _carry_out(self) -> None:
         with scoping.operator():
-            self._told.last_line = training.last_line(hold=self._hold)
-            paid = training.paid_seconds(job=self._job, now=timezone.now())
-        limits = _limits(self._job, paid)
-        task = _task(self._job, seconds=limits.seconds if limits.too_long else None, meanwhile=self._report)
-        task.write(self._folder)
-        child = Child(self._folder, limits)
+            paid = job_costs.paid_seconds(job=self._job, now=timezone.now())
+        limits = self._prepared(paid)
+        child = Child(self._folder, limits, module=self.module)
         try:
             over_limit = self._watch(child)
         finally:
             child.close()
         # One that ended while nobody looked may have lived longer than it may be billed for.
-        seconds = Decimal(f"{min(child.seconds, settings.TRAINING_MAX_SECONDS):.3f}")
+        seconds = Decimal(f"{min(child.seconds, training_limits.of(self._job.tenant.plan).seconds):.3f}")
         if self._cancel_wanted:
-            self._end(lambda: training.cancelled(hold=self._hold, seconds=seconds, now=timezone.now()))
+            self._end(lambda: self._queue.cancelled(hold=self._hold, seconds=seconds, now=timezone.now()))
         elif child.status == 0 and not over_limit:
             self._end(lambda: self._succeed(seconds))
         else:
-            self._fail(over_limit or self._told.failed or _how_it_died(child.status), seconds=seconds)
+            self._fail(over_limit or self._told.failed or _how_it_died(child.status, self.what), seconds=seconds)
+
+    def _prepared(self, paid: Decimal | None) -> Limits:
+        """Writes the task into the folder; gives what the child may use."""
+        with scoping.operator():
+            self._told.last_line = training.last_line(hold=self._hold)
+        limits = limits_of(self._job, paid)
+        if limits.too_long:
+            words = f"{limits.too_long}, before there was a version to keep. It is not billed."
+            limits = replace(limits, too_long=words)
+        task = _task(self._job, seconds=limits.seconds if limits.too_long else None, meanwhile=self._report)
+        task.write(self._folder)
+        return limits
+
+    def _put_back(self) -> None:
+        training.put_back(hold=self._hold)
 
     def _watch(self, child: Child) -> str:
         """Until the child ends or is stopped; gives the limit that it passed, in words."""
@@ -267,13 +290,16 @@ class _Run:
                 now=now,
             )
             reason = _stop_reason(self._job, result)
-            training.succeed(hold=self._hold, seconds=seconds, version=str(version), stop_reason=reason, now=now)
+            training.succeed(
+                hold=self._hold, seconds=seconds, version=str(version), stop_reason=reason, monitor=result["monitor"],
+                now=now,
+            )  # fmt: skip
         else:
             training.cancelled(hold=self._hold, seconds=seconds, now=now)
 
     def _fail(self, error: str, *, seconds: Decimal) -> None:
         logger.info("%s failed: %s", self._job.pk, error)
-        self._end(lambda: training.fail(hold=self._hold, error=error, seconds=seconds, now=timezone.now()))
+        self._end(lambda: self._queue.fail(hold=self._hold, error=error, seconds=seconds, now=timezone.now()))
 
     def _end(self, write: Callable[[], None]) -> None:
         """Writes down the last that the child said, then the job's end, waiting out an outage for a minute."""
@@ -291,15 +317,17 @@ class _Run:
                 time.sleep(SECONDS_BETWEEN_CLAIMS)
 
 
-def _limits(job: TrainingJob, paid: Decimal | None) -> Limits:
-    """What a job may use; its budget leaves room for stopping it."""
-    limits = Limits(settings.TRAINING_MAX_SECONDS, settings.TRAINING_MAX_MEMORY_BYTES)
+def limits_of(job: TrainerJob, paid: Decimal | None, *, what: str = "training", advice: str | None = None) -> Limits:
+    """What a job may use by its tenant's plan; its budget leaves room for stopping it.
+
+    `too_long` says so where it is the budget that bounds the job, without a full stop.
+    """
+    allowed = training_limits.of(job.tenant.plan)
+    limits = Limits(allowed.seconds, allowed.memory_bytes, what=what)
+    limits = limits if advice is None else replace(limits, advice=advice)
     if paid is None or float(paid) - SECONDS_TO_STOP > limits.seconds:
         return limits
-    words = (
-        f"The training was stopped at its budget of {training.budget_of(job)}, which pays {paid} seconds, "
-        "before there was a version to keep. It is not billed."
-    )
+    words = f"The {what} was stopped at its budget of {job_costs.budget_of(job)}, which pays {paid} seconds"
     return replace(limits, seconds=max(0.0, float(paid) - SECONDS_TO_STOP), too_long=words)
 
 
@@ -337,13 +365,13 @@ def _task(job: TrainingJob, *, seconds: float | None, meanwhile: Callable[[], No
     )
 
 
-def _how_it_died(status: int | None) -> str:
+def _how_it_died(status: int | None, what: str) -> str:
     """Words for a child that ended without a word of its own."""
     if status == -signal.SIGKILL:
-        return "The training was ended by the machine, most likely because its memory ran out. " + FAULT
+        return f"The {what} was ended by the machine, most likely because its memory ran out. {FAULT}"
     if status is not None and status < 0:
-        return f"The training broke off with {signal.Signals(-status).name}. " + FAULT
-    return f"The training broke off with the status {status}. " + FAULT
+        return f"The {what} broke off with {signal.Signals(-status).name}. " + FAULT
+    return f"The {what} broke off with the status {status}. " + FAULT
 
 
 def _scratch() -> Path:

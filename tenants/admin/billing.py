@@ -86,7 +86,7 @@ class PriceInline(Inline):
 class PlanAdmin(Admin):
     list_display = [
         "code", "name", "currency", "predictions_per_minute", "predictions_per_day", "predictions_per_month",
-        "stored_bytes",
+        "stored_bytes", "training_jobs_at_once", "training_job_seconds", "training_job_bytes",
     ]  # fmt: skip
     search_fields = ["code", "name"]
     list_filter = ["currency"]
