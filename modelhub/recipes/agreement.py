@@ -1,7 +1,5 @@
 """Whether an exported file answers as the trained model does, for recipes whose engine's tensors are their own."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,19 +29,3 @@ def check(*, found: NDArray[np.floating[Any]], expected: NDArray[np.floating[Any
         "passed": [file],
         "files": {file: {"max_difference": difference}},
     }
-
-
-def session(path: Path) -> Any:
-    """ONNX Runtime's session of a file, on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def run(session: Any, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """The only output for these inputs."""
-    (found,) = session.run(None, dict(tensors))
-    return np.asarray(found)

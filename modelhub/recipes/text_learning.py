@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from modelhub import runners
 from modelhub.recipes import agreement, labelled, rows, text_model, vocabularies
 from modelhub.recipes.base import Interface
 from modelhub.recipes.learning import Batch, Exported, Monitor
@@ -240,12 +241,12 @@ class TextLearner:
         report.progress("converting", 0, 1)
         text_model.write_onnx(model, folder / ONNX_FILE)
         (folder / SETTINGS_FILE).write_text(json.dumps(self._settings()), encoding="utf-8")
-        report.progress("checking", 0, len(self._validation))
-        session = agreement.session(folder / ONNX_FILE)
-        found = self._by_batches(self._order, lambda tensors: agreement.run(session, tensors))
-        conversion = agreement.check(found=found, expected=self._scores(model, self._order), file=ONNX_FILE)
         candidate = {"engine": "onnx", "file": ONNX_FILE}
         serving = {**candidate, "candidates": [candidate], "tensors": self._tensors().as_json()}
+        report.progress("checking", 0, len(self._validation))
+        run = runners.open({"serving": serving}, folder.joinpath)
+        found = self._by_batches(self._order, lambda tensors: run(tensors)["scores"])
+        conversion = agreement.check(found=found, expected=self._scores(model, self._order), file=ONNX_FILE)
         return Exported(
             files=[ONNX_FILE, SETTINGS_FILE, self._vocabulary_file],
             serving=serving | {"typical": self._typical()},
