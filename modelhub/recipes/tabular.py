@@ -110,11 +110,9 @@ class Tabular:
         return labelled.assessed(outputs["scores"][kept], labels, labels=manifest["labels"])
 
 
-def _input(value: Any) -> float | bytes | None:
-    """A value as tensors hold it; None, which is missing, is NaN in a tensor of numbers."""
-    if isinstance(value, str):
-        return value.encode()
-    return None if value is None else float(value)
+def _input(value: Any) -> float | str | None:
+    """A value as an example has it: booleans are numbers to this recipe."""
+    return value if value is None or isinstance(value, str) else float(value)
 
 
 def _refused(message: str) -> Invalid:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from modelhub import evaluation
+from modelhub import evaluation, runners
 from modelhub.recipes import agreement, columns, labelled, order, rows, table_rows, tabular_model, targets
 from modelhub.recipes.base import Interface
 from modelhub.recipes.columns import MISSING, UNKNOWN, Layout
@@ -215,18 +215,19 @@ class TabularLearner:
         tabular_model.write_onnx(model, self._layout, folder / ONNX_FILE, output=output, classes=len(self._labels))
         settings = {"layout": self._layout.as_json(), "target": self._target.as_json()}
         (folder / SETTINGS_FILE).write_text(json.dumps(settings), encoding="utf-8")
+        candidate = {"engine": "onnx", "file": ONNX_FILE}
+        tensors = Signature(inputs=self._tensors(), outputs=(TensorSpec(output, "float32", (DYNAMIC, width)),))
+        serving = {**candidate, "candidates": [candidate], "tensors": tensors.as_json(), "typical": {}}
         report.progress("checking", 0, len(self._validation))
-        count, session = len(self._validation), agreement.session(folder / ONNX_FILE)
-        found = _by_batches(self._validation, count, lambda tensors: agreement.run(session, tensors))
+        count, run = len(self._validation), runners.open({"serving": serving}, folder.joinpath)
+        found = _by_batches(self._validation, count, lambda tensors: run(tensors)[output])
         spread = self._target.spread
         conversion = agreement.check(
             found=found / spread, expected=self._answers(model, count) / spread, file=ONNX_FILE
         )
-        candidate = {"engine": "onnx", "file": ONNX_FILE}
-        tensors = Signature(inputs=self._tensors(), outputs=(TensorSpec(output, "float32", (DYNAMIC, width)),))
         return Exported(
             files=[ONNX_FILE, SETTINGS_FILE],
-            serving={**candidate, "candidates": [candidate], "tensors": tensors.as_json(), "typical": {}},
+            serving=serving,
             interface=self._interface(),
             conversion=conversion,
         )

@@ -110,7 +110,7 @@ class TextClassifier:
     def examples(self, items: Iterable["Item"]) -> Iterator[Example]:
         for row in rows.read(items):
             slices = {"class": row["label"]} | ({"group": row["group"]} if row.get("group") else {})
-            yield Example(inputs={"text": row["text"].encode()}, truth=row["label"], name=row["name"], slices=slices)
+            yield Example(inputs={"text": row["text"]}, truth=row["label"], name=row["name"], slices=slices)
 
     def assess(self, outputs: Tensors, truths: Sequence[Any], *, manifest: Manifest) -> dict[str, Any]:
         return labelled.assessed(outputs["scores"], truths, labels=manifest["labels"])

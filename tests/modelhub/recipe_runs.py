@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub import recipes
+from modelhub import recipes, runners
 from modelhub.recipes.base import checked
 from modelhub.recipes.learning import Pipeline
 from modelhub.trainer import child
@@ -28,12 +28,8 @@ class Version:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The signature's outputs for its inputs, by the version's file."""
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(self.folder / self.result["serving"]["file"]))
-        names = [tensor["name"] for tensor in self.result["serving"]["tensors"]["outputs"]]
-        found = session.run(names, dict(self.pipeline.encode(inputs)))
-        return dict(self.pipeline.decode(dict(zip(names, found, strict=True))))
+        run = runners.open(self.result, self.folder.joinpath)
+        return dict(self.pipeline.decode(run(self.pipeline.encode(inputs))))
 
     def answer(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """The answer for one row."""

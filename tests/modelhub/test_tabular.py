@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from modelhub import recipes
 from modelhub.datasets.manifests import Column as ManifestColumn
 from modelhub.datasets.manifests import Manifest
-from modelhub.recipes import agreement, columns, tabular_model, targets
+from modelhub.recipes import columns, tabular_model, targets
 from modelhub.recipes.base import checked
 from modelhub.trainer.task import Column, Failure, Item
 from tenants.errors import Invalid
@@ -153,10 +153,13 @@ def test_a_category_that_is_not_utf8_is_refused_by_its_column(ripe: Version) -> 
 def test_the_same_metrics_come_of_the_served_answers(which: str, request: pytest.FixtureRequest) -> None:
     version: Version = request.getfixturevalue(which)
     examples = list(RECIPE.examples([Item(file=str(version.folder / "validation.jsonl"), name="validation")]))
-    inputs = {}
+    inputs: dict[str, NDArray[Any]] = {}
     for tensor in version.result["signature"]["inputs"]:
-        name, dtype = tensor["name"], object if tensor["dtype"] == "bytes" else np.float32
-        inputs[name] = np.array([one.inputs[name] for one in examples], dtype)
+        values = [one.inputs[tensor["name"]] for one in examples]
+        is_text = tensor["dtype"] == "bytes"
+        inputs[tensor["name"]] = (
+            recipe_runs.texts(*(v or "" for v in values)) if is_text else np.array(values, np.float32)
+        )
     found = RECIPE.assess(version.run(inputs), [one.truth for one in examples], manifest=version.result)
     said = version.result["metrics"]
     assert found.keys() == said.keys()
@@ -283,7 +286,7 @@ def test_the_onnx_file_is_the_keras_model(tmp_path: Path, layout: columns.Layout
     expected = np.asarray(model(list(inputs.values()), training=False))
     assert np.isfinite(expected).all()
     assert expected.std() > 0.01
-    np.testing.assert_allclose(agreement.run(session, inputs), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_are_encoded_for_training_as_requests_are_for_serving() -> None:
