@@ -9,7 +9,6 @@ from typing import Any
 from django.db.models import QuerySet
 
 from modelhub import datasets, recipes, registry, training_limits, training_requests
-from modelhub.datasets import Item as DatasetItem
 from modelhub.job_queue import Hold, JobQueue
 from modelhub.models import Dataset, EvaluatedSplit, Evaluation, JobState, ModelVersion
 from tenants import audit, budgets, notices, quotes, spend_caps
@@ -17,8 +16,6 @@ from tenants.budgets import Budget
 from tenants.errors import FieldError, Invalid, NotFound
 from tenants.models import Meter, Tenant
 from tenants.quotes import Quote
-
-__all__ = ["DatasetItem"]
 
 # Starting the process and the version alone takes as long.
 LEAST_SECONDS = Decimal(5)
@@ -138,7 +135,7 @@ def quote(*, tenant: Tenant, request: Request, now: datetime) -> Quote:
     )
 
 
-def items_of(dataset: Dataset, split: str) -> tuple[DatasetItem, ...]:
+def items_of(dataset: Dataset, split: str) -> tuple[datasets.Item, ...]:
     """The items of a data set that an evaluation asks about; makes no query."""
     manifest = datasets.load_manifest(dataset)
     return manifest.items if split == EvaluatedSplit.ALL else manifest.of(split)
@@ -184,9 +181,9 @@ def _likely_seconds(tenant: Tenant, wanted: Wanted) -> tuple[Decimal | None, str
     timing = last.result["timing"]
     pace = timing["rows"] / max(timing["seconds"], 1e-3)
     seconds = max(0.0, float(last.training_seconds) - timing["seconds"]) + wanted.rows / max(pace, 1e-9)
-    return Decimal(f"{seconds:.3f}"), (
-        f"{wanted.rows:,} rows are expected to be answered at the pace of the evaluation {last.pk}: "
-        f"{pace:,.0f} rows a second."
+    return (
+        Decimal(f"{seconds:.3f}"),
+        f"{wanted.rows} rows are expected to be answered at the pace of the evaluation {last.pk}.",
     )
 
 

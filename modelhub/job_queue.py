@@ -3,7 +3,7 @@
 Those of a customer run in its tenant's scope, those of a trainer in operator scope.
 """
 
-from collections.abc import Mapping
+import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,8 +18,6 @@ from modelhub.models import JobState, TrainerJob
 from tenants import audit
 from tenants.errors import Conflict, NotFound, OverQuota
 from tenants.models import Tenant
-
-MAX_ATTEMPTS = 3
 
 Job = TypeVar("Job", bound=TrainerJob)
 
@@ -38,6 +36,14 @@ class Hold:
         return f"trainer:{self.trainer}"
 
 
+class Stop(enum.StrEnum):
+    """What a trainer is to do with the job at hand, as its customer wants it."""
+
+    NO = ""
+    AT_ONCE = "at once"
+    KEEP_BEST = "keep the best"
+
+
 class LeaseLost(Exception):
     """Another trainer has the job by now; nothing was changed."""
 
@@ -45,11 +51,10 @@ class LeaseLost(Exception):
 class JobQueue(Generic[Job]):
     """One kind of job: its table, and how the audit trail and its customers call it.
 
-    `related` is what comes along with a claimed job; `afresh` are the columns that an attempt begins with.
+    `related` is what comes along with a claimed job.
     """
 
     related: tuple[str, ...] = ("dataset", "tenant__plan")
-    afresh: Mapping[str, Any] = {"progress": {"phase": "starting", "done": 0, "total": 1}}
 
     def __init__(self, table: type[Job], *, noun: str, words: str) -> None:
         self.table = table
@@ -83,14 +88,13 @@ class JobQueue(Generic[Job]):
             raise NotFound(f"There is no {self.words} {job_id!r}.")
         return row
 
-    def cancel(self, *, job: Job, actor: str, now: datetime) -> Job:
+    def cancel(self, *, job: Job, actor: str, now: datetime, **wishes: bool) -> Job:
         """A queued job ends at once; of a running one the trainer hears within half a second. Twice changes nothing."""
         row = self.table.objects.for_tenant(job.tenant_id).filter(pk=job.pk)
-        changed = row.filter(state=JobState.QUEUED).update(
-            state=JobState.CANCELLED, cancel_requested_at=now, finished_at=now
-        ) or row.filter(state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+        changed = self.withdraw(row, now=now, **wishes)
         if changed:
-            audit.record(tenant=job.tenant_id, actor=actor, verb=f"{self.noun}.cancel", subject=job.pk)
+            granted = {name: True for name, wish in wishes.items() if wish}
+            audit.record(tenant=job.tenant_id, actor=actor, verb=f"{self.noun}.cancel", subject=job.pk, **granted)
         job = self.get(tenant=job.tenant_id, job_id=job.pk)
         if changed and job.state == JobState.CANCELLED:
             self.announce(job)
@@ -98,24 +102,41 @@ class JobQueue(Generic[Job]):
             raise Conflict(f"The {self.words} {job.pk} has {job.state} already; only a job under way can be cancelled.")
         return job
 
+    def withdraw(self, row: QuerySet[Job], *, now: datetime) -> int:
+        """Cancels the row if it waits, asks for it if it runs; says of how many something was changed."""
+        return row.filter(state=JobState.QUEUED).update(
+            **self.ending(JobState.CANCELLED, now), cancel_requested_at=now
+        ) or row.filter(state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=now)
+
     # What a trainer does.
 
     def claim(self, *, trainer: str, now: datetime) -> Job | None:
         """The next job for a trainer: one that waits, or one whose lease ran out; none if there is none.
 
         The tenant whose last start is longest ago comes first, so that many jobs of one do not hold up another's; one
-        that runs as many as its plan lets it is passed over. A job that three trainers died of is failed, and one whose
-        cancelling its trainer did not live to do is cancelled.
+        that runs as many as its plan lets it is passed over. A job that is of no use any more (`is_lost`) is ended.
         """
         full: set[str] = set()
         while job := self._due().exclude(state=JobState.QUEUED, tenant__in=full).first():
-            if job.state == JobState.RUNNING and (job.attempt >= MAX_ATTEMPTS or job.cancel_requested_at is not None):
+            if job.state == JobState.RUNNING and self.is_lost(job):
                 self._abandon(job, trainer, now)
             elif job.state == JobState.QUEUED and not training_limits.has_room(job.tenant):
                 full.add(job.tenant_id)
             else:
                 return self._claimed(job, trainer, now)
         return None
+
+    def is_lost(self, job: Job) -> bool:
+        """Whether a job whose trainer died is not to be taken over: three died of it, or it is not wanted any more."""
+        return job.attempt >= settings.TRAINING_MAX_ATTEMPTS or job.cancel_requested_at is not None
+
+    def afresh(self, job: Job) -> dict[str, Any]:
+        """The columns with which an attempt at a job begins."""
+        return {"progress": {"phase": "starting", "done": 0, "total": 1}}
+
+    def ending(self, state: JobState, now: datetime) -> dict[str, Any]:
+        """The columns with which a job ends."""
+        return {"state": state, "finished_at": now, "lease_until": None}
 
     def hold_of(self, job: Job) -> Hold:
         """The hold that claiming the job gave."""
@@ -128,13 +149,13 @@ class JobQueue(Generic[Job]):
             raise LeaseLost(hold.job_id)
         return job
 
-    def renew(self, *, hold: Hold, **values: Any) -> bool:
-        """Writes down how far the job is, and renews the lease; tells whether the customer wants it cancelled.
+    def renew(self, *, hold: Hold, **values: Any) -> Stop:
+        """Writes down how far the job is, and renews the lease; tells whether the customer wants it stopped.
 
         Raises LeaseLost if the job is another's by now.
         """
-        self.change(hold, **values, lease_until=_lease_end())
-        return self.held(hold).exclude(cancel_requested_at=None).exists()
+        self.change(hold, **values, lease_until=lease_end())
+        return Stop.AT_ONCE if self.held(hold).exclude(cancel_requested_at=None).exists() else Stop.NO
 
     def succeed(self, *, hold: Hold, seconds: Decimal, version: str, now: datetime, **values: Any) -> None:
         """Ends a job with what came of it, in the same transaction; call it last there."""
@@ -144,11 +165,14 @@ class JobQueue(Generic[Job]):
         )
         self._follow_up(hold, now=now, billed=seconds, version=version)
 
-    def cancelled(self, *, hold: Hold, seconds: Decimal, now: datetime) -> None:
-        """Ends a job that its customer cancelled; what it took until then is billed."""
-        self._end(hold, JobState.CANCELLED, now, training_seconds=seconds)
-        audit.record(tenant=hold.tenant_id, actor=hold.actor, verb=f"{self.noun}.end_cancelled", subject=hold.job_id)
-        self._follow_up(hold, now=now, billed=seconds)
+    def cancelled(self, *, hold: Hold, seconds: Decimal, now: datetime, version: str = "", **values: Any) -> None:
+        """Ends a job that its customer cancelled, perhaps with a version; what it took until then is billed."""
+        self._end(hold, JobState.CANCELLED, now, training_seconds=seconds, **values)
+        audit.record(
+            tenant=hold.tenant_id, actor=hold.actor, verb=f"{self.noun}.end_cancelled", subject=hold.job_id,
+            **({"version": version} if version else {}),
+        )  # fmt: skip
+        self._follow_up(hold, now=now, billed=seconds, version=version)
 
     def fail(self, *, hold: Hold, error: str, seconds: Decimal, now: datetime) -> None:
         """Ends a job that cannot be done; it is not billed."""
@@ -194,9 +218,9 @@ class JobQueue(Generic[Job]):
             state=JobState.RUNNING,
             trainer=trainer,
             attempt=F("attempt") + 1,
-            lease_until=_lease_end(),
+            lease_until=lease_end(),
             started_at=job.started_at or now,
-            **self.afresh,
+            **self.afresh(job),
         )
         if job.state == JobState.RUNNING:
             audit.record(
@@ -208,9 +232,10 @@ class JobQueue(Generic[Job]):
     def _abandon(self, job: Job, trainer: str, now: datetime) -> None:
         """Ends a job whose trainer is gone: nothing measured how long it ran, and nothing is billed."""
         wanted = job.cancel_requested_at is not None
-        error = f"The trainer broke off {MAX_ATTEMPTS} times while doing this job; it is not tried again."
+        times = settings.TRAINING_MAX_ATTEMPTS
+        error = f"The trainer broke off {times} times in a row at this job; it is not tried again."
         state = JobState.CANCELLED if wanted else JobState.FAILED
-        self.table.across_tenants.filter(pk=job.pk).update(**_ending(state, now), error="" if wanted else error)
+        self.table.across_tenants.filter(pk=job.pk).update(**self.ending(state, now), error="" if wanted else error)
         audit.record(
             tenant=job.tenant_id, actor=f"trainer:{trainer}", verb=f"{self.noun}.abandon", subject=job.pk, state=state
         )
@@ -218,7 +243,7 @@ class JobQueue(Generic[Job]):
         self.announce(job)
 
     def _end(self, hold: Hold, state: JobState, now: datetime, **values: Any) -> None:
-        self.change(hold, **_ending(state, now), **values)
+        self.change(hold, **self.ending(state, now), **values)
 
     def _follow_up(self, hold: Hold, *, now: datetime, billed: Decimal | None = None, version: str = "") -> None:
         """What follows from a job's end, last in its transaction: the notice of it, and its seconds on the bill."""
@@ -228,9 +253,6 @@ class JobQueue(Generic[Job]):
             job_costs.bill(job, seconds=billed, version=version, now=now)
 
 
-def _ending(state: str, now: datetime) -> dict[str, Any]:
-    return {"state": state, "finished_at": now, "lease_until": None}
-
-
-def _lease_end() -> Any:
+def lease_end() -> Any:
+    """Until when a trainer holds a job that it claims or reports on now, by the database's clock."""
     return Now() + timedelta(seconds=settings.TRAINING_LEASE_SECONDS)

@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The training whose epochs had the best value of the metric, and whether higher is better there."""
+    """The training that made a version and whose epochs had the best value of the metric; which way is up there."""
 
     job: TrainingJob
     metric: str
@@ -187,11 +187,10 @@ def _best(jobs: Sequence[TrainingJob]) -> Best | None:
     """By the metric that the recipe watches; of equals the one that was asked for first."""
     best: Best | None = None
     for job in jobs:
-        monitor = training.monitor_of(job)
-        values = [epoch[monitor.name] for epoch in job.history if isinstance(epoch.get(monitor.name), int | float)]
-        if job.state != JobState.SUCCEEDED or not values:
+        monitor, epoch = training.monitor_of(job), training.best_epoch(job)
+        if epoch is None or getattr(job, "version_id", None) is None:
             continue
-        value = max(values) if monitor.higher_is_better else min(values)
+        value = job.history[epoch - 1][monitor.name]
         if best is None or monitor.better(value, best.value):
             best = Best(job, monitor.name, value, monitor.higher_is_better)
     return best

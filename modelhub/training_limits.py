@@ -8,7 +8,7 @@ from django.db import connection
 from modelhub.models import Evaluation, JobState, TrainingJob
 from tenants.models import Plan, Tenant
 
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('modelhub.training_limits ' || %s, 0))"
+LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('modelhub.training_limits ' || %s, 0))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,19 @@ def of(plan: Plan) -> TrainingLimits:
 
 
 def has_room(tenant: Tenant) -> bool:
-    """Whether one more job of the tenant may run, in operator scope; trainers that ask this at once take turns.
+    """Whether one more job of the tenant may run, in operator scope.
 
+    While another trainer decides this for the tenant there is none: waiting for one another could go round in circles.
     What holds is decided when the caller's transaction commits, so that it has to start the job before.
     """
     at_once = of(tenant.plan).at_once
-    if at_once is None:
-        return True
+    return at_once is None or (_locked(tenant) and _running(tenant) < at_once)
+
+
+def _locked(tenant: Tenant) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(LOCK, [tenant.pk])
-    return _running(tenant) < at_once
+        return bool(cursor.fetchone()[0])
 
 
 def _running(tenant: Tenant) -> int:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from modelhub import datasets, recipes, training_limits
-from modelhub.models import Dataset, DatasetState, JobState, TrainingJob
+from modelhub.models import Dataset, DatasetState, JobState, ModelVersion, TrainingJob
 from modelhub.recipes import base
 from tenants import budgets, quotes
 from tenants.budgets import Budget
@@ -32,6 +32,8 @@ class Request:
     recipe_name: str
     parameters: Mapping[str, object]
     budget: Decimal | None = None
+    # id of a version of the same recipe, whose weights to begin with
+    warm_start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Wanted:
     recipe: str
     parameters: dict[str, Any]
     budget: Budget | None
+    warm_start: ModelVersion | None = None
 
 
 def checked(*, tenant: Tenant, request: Request, now: datetime) -> Wanted:
@@ -68,6 +71,54 @@ def checked(*, tenant: Tenant, request: Request, now: datetime) -> Wanted:
         recipe=recipe.name,
         parameters=values,
         budget=_budget(tenant, request.budget, now),
+        warm_start=_warm_start(tenant, request, recipe=recipe.name, parameters=values, dataset=dataset),
+    )
+
+
+def again(*, tenant: Tenant, job: TrainingJob, dataset_id: str, warm: bool, budget: Decimal | None = None) -> Request:
+    """The request of a training like an earlier one on another data set, perhaps with the weights that it made."""
+    made = ModelVersion.objects.for_tenant(tenant).filter(job=job).first()
+    if warm and made is None:
+        raise Conflict(
+            f"The training job {job.pk} made no version whose weights could be begun with; its state is {job.state}."
+        )
+    known = {parameter.name for parameter in recipes.get(job.recipe).parameters}
+    return Request(
+        dataset_id=dataset_id or job.dataset_id,
+        model_name=job.model_name,
+        recipe_name=job.recipe,
+        parameters={name: value for name, value in job.parameters.items() if name in known},
+        budget=budget,
+        warm_start=made.pk if warm and made is not None else "",
+    )
+
+
+def _warm_start(
+    tenant: Tenant, request: Request, *, recipe: str, parameters: Mapping[str, Any], dataset: Dataset
+) -> ModelVersion | None:
+    """The version to begin with, as far as it can be known that its weights fit: the training checks each of them."""
+    if not request.warm_start:
+        return None
+    version = ModelVersion.objects.for_tenant(tenant).select_related("model").filter(pk=request.warm_start).first()
+    if version is None:
+        raise _misfit(
+            f"There is no version {request.warm_start[:80]!r}.", "Expected the id of one of your model versions."
+        )
+    if version.recipe != recipe:
+        made_by = f"was made by the recipe {version.recipe}" if version.recipe else "was not trained here"
+        raise _misfit(f"{version} {made_by}.", f"Expected a version of the recipe {recipe}.")
+    before, wanted = version.parameters.get("architecture"), parameters.get("architecture")
+    if before and before != wanted:
+        raise _misfit(f"{version} has the architecture {before}.", f"Expected one with the architecture {wanted}.")
+    labels, classes = version.manifest["labels"], datasets.load_manifest(dataset).classes
+    if labels and classes and len(labels) != len(classes):
+        raise _misfit(f"{version} tells {len(labels)} classes apart.", f"Expected one that tells {len(classes)} apart.")
+    return version
+
+
+def _misfit(what: str, expected: str) -> Invalid:
+    return Invalid(
+        f"The training cannot begin with these weights: {what} {expected}", errors=(FieldError("warm_start", expected),)
     )
 
 
@@ -103,10 +154,7 @@ def likely_seconds(*, tenant: Tenant, wanted: Wanted) -> tuple[Decimal | None, s
         return None, "There is no expected figure before a first job of this recipe has succeeded."
     trained, seen = _paced(earlier)
     seconds = max(0.0, float(earlier.training_seconds) - trained) + rows * trained / max(seen, 1)
-    pace = seen / trained if trained else 0.0
-    return Decimal(f"{seconds:.3f}"), (
-        f"{rows:,} rows are expected to be trained at the pace of the job {earlier.pk}: {pace:,.0f} rows a second."
-    )
+    return Decimal(f"{seconds:.3f}"), f"{rows} rows are expected to be trained at the pace of the job {earlier.pk}."
 
 
 def _most_alike(tenant: Tenant, wanted: Wanted) -> TrainingJob | None:

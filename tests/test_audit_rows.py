@@ -16,6 +16,8 @@ READING = ("GET",)
 # Routes that leave no row, each with its reason.
 EXCEPTIONS = {
     ("POST", "/training-jobs/quote"): "it says what a job would cost, and makes none",
+    ("POST", "/searches/quote"): "it says what a search would cost, and makes none",
+    ("POST", "/evaluations/quote"): "it says what an evaluation would cost, and makes none",
     ("POST", "/batch-predictions/quote"): "it says what a job would cost, and makes none",
     (
         "POST",

@@ -19,7 +19,7 @@ from rest_framework.test import APIClient
 
 from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
 from modelhub import storage
-from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
+from modelhub.models import Dataset, Evaluation, Model, ModelVersion, Search, TrainingJob
 from tenants import accounts, api_keys, closing, credit, quota_limits, scoping, spend_caps
 from tenants.models import Notice, Price, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
@@ -115,6 +115,57 @@ def a_job(account: Account) -> Things:
         created_by="test",
     )
     return {"job_id": row.pk}
+
+
+def a_search(account: Account) -> Things:
+    row = Search.objects.create(
+        tenant=account.tenant,
+        dataset_id=a_dataset(account, "sealed")["dataset_id"],
+        model_name="acmes-cats",
+        recipe="image-classifier",
+        space={"epochs": [1]},
+        method="grid",
+        created_by="test",
+    )
+    TrainingJob.objects.create(
+        tenant=account.tenant, dataset_id=row.dataset_id, model_name="acmes-cats", recipe="image-classifier",
+        search=row, created_by="test",
+    )  # fmt: skip
+    return {"search_id": row.pk}
+
+
+def a_picture_version_and_a_dataset(account: Account) -> Things:
+    """A version whose recipe reads what is in the data set."""
+    things = a_sealed_dataset(account)
+    model = Model.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-lights", latest=1)
+    ModelVersion.objects.create(
+        tenant=account.tenant, model=model, number=1, recipe="image-classifier", manifest=MANIFEST
+    )
+    return things | {"name": model.name}
+
+
+def an_evaluation(account: Account) -> Things:
+    things = a_version(account)
+    row = Evaluation.objects.create(
+        tenant=account.tenant,
+        version=ModelVersion.across_tenants.get(model__name=things["name"]),
+        dataset_id=a_dataset(account, "sealed")["dataset_id"],
+        created_by="test",
+    )
+    return {"evaluation_id": row.pk}
+
+
+def an_evaluation_that_is_done(account: Account) -> Things:
+    found = an_evaluation(account)
+    Evaluation.across_tenants.filter(pk=found["evaluation_id"]).update(state="succeeded", result={"metrics": {}})
+    return found
+
+
+def a_version_with_a_confusion_matrix(account: Account) -> Things:
+    model = Model.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-cats", latest=1)
+    metrics = {"confusion_matrix": {"labels": ["a"], "matrix": [[1]]}}
+    ModelVersion.objects.create(tenant=account.tenant, model=model, number=1, manifest=MANIFEST, metrics=metrics)
+    return {"name": model.name, "number": "1"}
 
 
 MANIFEST = {
@@ -242,6 +293,7 @@ class Route:
     missing: Things = field(default_factory=dict)
     theirs: int = 0
     public: bool = False
+    query: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -282,12 +334,68 @@ ROUTES = [
     ),
     Route("GET", "/training-jobs/{job_id}", "read", things=a_job),
     Route("POST", "/training-jobs/{job_id}/cancel", "manage", things=a_job),
+    Route("POST", "/training-jobs/{job_id}/retrain", "manage", 201, things=a_job, body={}),
     Route("GET", "/training-jobs/{job_id}/logs", "read", things=a_job),
+    Route("GET", "/training-jobs/{job_id}/curves.svg", "read", things=a_job),
+    Route("GET", "/searches", "read", things=a_search),
+    Route(
+        "POST",
+        "/searches",
+        "manage",
+        201,
+        things=a_sealed_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "new", "recipe": "image-classifier", "space": {"epochs": [1, 2]}},
+    ),
+    Route(
+        "POST",
+        "/searches/quote",
+        ("read", "manage"),
+        things=a_sealed_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "new", "recipe": "image-classifier", "space": {"epochs": [1]}},
+    ),
+    Route("GET", "/searches/{search_id}", "read", things=a_search),
+    Route("POST", "/searches/{search_id}/cancel", "manage", things=a_search),
+    Route("GET", "/evaluations", "read", things=an_evaluation),
+    Route(
+        "POST",
+        "/evaluations",
+        "manage",
+        201,
+        things=a_picture_version_and_a_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "{name}", "version": 1},
+    ),
+    Route(
+        "POST",
+        "/evaluations/quote",
+        ("read", "manage"),
+        things=a_picture_version_and_a_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "{name}", "version": 1},
+    ),
+    Route("GET", "/evaluations/{evaluation_id}", "read", things=an_evaluation),
+    Route("POST", "/evaluations/{evaluation_id}/cancel", "manage", things=an_evaluation),
+    Route(
+        "GET",
+        "/evaluations/{evaluation_id}/{drawing}.svg",
+        "read",
+        things=lambda account: an_evaluation_that_is_done(account) | {"drawing": "mistakes"},
+        missing={"drawing": "mistakes"},
+    ),
     Route("GET", "/models", "read", things=a_model),
     Route("GET", "/models/{name}", "read", things=a_model),
     Route("GET", "/models/{name}/versions", "read", things=a_model),
     Route("GET", "/models/{name}/versions/{number}", "read", things=a_version),
     Route("GET", "/models/{name}/versions/{number}/measurements", "read", things=a_version),
+    Route(
+        "GET",
+        "/models/{name}/versions/{number}/confusion.svg",
+        "read",
+        things=a_version_with_a_confusion_matrix,
+    ),
+    Route("GET", "/models/{name}/compare", "read", things=a_model, query="?versions=1"),
     Route("GET", "/deployments", "read", things=a_deployment),
     Route(
         "POST",
@@ -461,7 +569,7 @@ def ask(client: APIClient, route: Route, things: Things) -> Any:
     with transaction.atomic():
         answer = client.generic(
             route.method,
-            PREFIX + route.path.format(**things),
+            PREFIX + route.path.format(**things) + route.query,
             body,
             content_type=route.content_type if raw else "application/json",
         )

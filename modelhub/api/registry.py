@@ -2,16 +2,19 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from modelhub import registry
+from modelhub import charts, registry
+from modelhub.api import svg
 from modelhub.models import Model, ModelVersion
 from tenants.api import openapi
 from tenants.api.serializers import PageQuery, StrictSerializer
 from tenants.api.views import TenantView
+from tenants.errors import NotFound
 
 TAGS = ["Models"]
 
@@ -135,3 +138,21 @@ class ModelVersionView(TenantView):
         self.query(StrictSerializer)
         version = registry.version(tenant=self.caller.tenant, model_name=name, number=number)
         return Response(ModelVersionSerializer(version).data)
+
+
+class ModelVersionConfusionView(TenantView):
+    """The confusion matrix of a version, drawn."""
+
+    @extend_schema(
+        operation_id="draw_model_version_confusion",
+        tags=TAGS,
+        responses=openapi.answers(200, None, 400, 404) | svg.SCHEMA,
+    )
+    def get(self, request: Request, name: str, number: int) -> HttpResponse:
+        """The confusion matrix of a version on its validation split, as SVG."""
+        self.query(StrictSerializer)
+        version = registry.version(tenant=self.caller.tenant, model_name=name, number=number)
+        matrix = version.metrics.get("confusion_matrix")
+        if matrix is None:
+            raise NotFound(f"The version {version} has no confusion matrix: it does not answer with a class.")
+        return svg.response(charts.confusion(matrix, title=f"{version} on its validation split"))

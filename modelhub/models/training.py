@@ -21,6 +21,17 @@ class TrainingJob(TrainerJob):
     monitor = models.JSONField(
         default=dict, help_text="name and higher_is_better of the metric that tells epochs apart"
     )
+    warm_start = models.ForeignKey(
+        "modelhub.ModelVersion",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The version whose weights it begins with.",
+    )
+    checkpoint = models.JSONField(
+        default=dict, help_text="where another trainer takes it up: sha256, size, epochs done, attempt that wrote it"
+    )
+    keep_best = models.BooleanField(default=False, help_text="Whether cancelling it publishes the best so far.")
     stop_reason = models.TextField(blank=True, help_text="Why it made less than was asked for, for the customer.")
     search = models.ForeignKey(Search, null=True, on_delete=models.PROTECT, related_name="+")
 

@@ -182,10 +182,17 @@ def _column(spec: TensorSpec, values: list[Any]) -> NDArray[Any]:
     """One input of so many rows; what is missing is empty, or NaN."""
     if spec.dtype == BYTES:
         texts = np.empty(len(values), object)
-        texts[:] = [value.encode() if isinstance(value, str) else value or b"" for value in values]
+        texts[:] = [_bytes(value) for value in values]
         return texts.reshape(len(values), *spec.shape[1:])
     numbers = np.array([np.nan if value is None else value for value in values])
     return numbers.astype(spec.numpy).reshape(len(values), *spec.shape[1:])
+
+
+def _bytes(value: Any) -> bytes:
+    """A value as an input of bytes has it, the same as the prediction plane makes of JSON."""
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else (value if isinstance(value, str) else json.dumps(value)).encode()
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:

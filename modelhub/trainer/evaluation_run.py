@@ -8,13 +8,17 @@ from decimal import Decimal
 from django.conf import settings
 from django.utils import timezone
 
-from modelhub import artifacts, evaluations, storage, training_requests
+from modelhub import artifacts, datasets, evaluations, storage, training_requests
 from modelhub.models import Evaluation
+from modelhub.trainer.brief import limits_of
 from modelhub.trainer.evaluation_task import RESULT_FILE, EvaluationTask
 from modelhub.trainer.process import Limits
-from modelhub.trainer.runner import Run, limits_of
+from modelhub.trainer.runner import Run
 from modelhub.trainer.task import Item
 from tenants import scoping
+
+# What a training goes on from, and serving never reads.
+NOT_SERVED = (".keras", ".npz")
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ class EvaluationRun(Run):
                     )
                 )
                 for name in manifest["files"]
-                if not name.endswith(".keras")
+                if not name.endswith(NOT_SERVED)
             },
             items=[self._fetched(item) for item in items],
             rows=training_requests.rows_of(items),
@@ -54,7 +58,7 @@ class EvaluationRun(Run):
             max_pixels=settings.PICTURE_MAX_PIXELS,
         )
 
-    def _fetched(self, item: evaluations.DatasetItem) -> Item:
+    def _fetched(self, item: datasets.Item) -> Item:
         self._report()
         file = storage.local_path(tenant_id=self._job.tenant_id, sha256=item.sha256)
         return Item(str(file), item.name, target=item.target, group=item.group, facts=item.facts)
@@ -68,7 +72,7 @@ class EvaluationRun(Run):
             logger.info("%s: %s", self._job.pk, text)
         told.lines.clear()
         with scoping.operator():
-            self._cancel_wanted = self._queue.renew(hold=self._hold, progress=told.progress)
+            self._stop = self._queue.renew(hold=self._hold, progress=told.progress)
 
     def _succeed(self, seconds: Decimal) -> None:
         """What was found, the end, its seconds on the bill and the audit row, all in the caller's transaction."""

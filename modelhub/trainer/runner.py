@@ -19,11 +19,13 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from modelhub import datasets, evaluations, job_costs, registry, signatures, storage, training, training_limits
-from modelhub.job_queue import Hold, JobQueue, LeaseLost
-from modelhub.models import TrainerJob, TrainingJob
+from modelhub import evaluations, job_costs, registry, signatures, storage, training, training_limits
+from modelhub.job_queue import Hold, JobQueue, LeaseLost, Stop
+from modelhub.models import JobState, ModelVersion, TrainerJob, TrainingJob
+from modelhub.trainer import brief
+from modelhub.trainer.brief import FAULT
 from modelhub.trainer.process import Child, Limits
-from modelhub.trainer.task import RESULT_FILE, Column, Item, Task
+from modelhub.trainer.task import RESULT_FILE, STOP_FILE
 from tenants import archive, scoping
 
 SECONDS_BETWEEN_CLAIMS = 0.5
@@ -31,11 +33,9 @@ SECONDS_BETWEEN_REPORTS = 0.4
 SECONDS_BETWEEN_SWEEPS = 6 * 3600.0
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_RETRY = 60.0
-SECONDS_TO_STOP = 3.0
 HOUR_SECONDS = 3600.0
 MAX_LOG_LINES = 10_000
 MAX_LOG_LINE = 2_000
-FAULT = "The fault is on our side; please tell us the job's id."
 
 logger = logging.getLogger(__name__)
 
@@ -113,14 +113,18 @@ class Trainer:
             connection.close()
 
     def _sweep(self) -> None:
-        """Removes what failed transactions left in the ledger's archive."""
+        """Removes what failed transactions left in the ledger's archive, and killed trainers among the checkpoints."""
         if time.monotonic() < self._sweep_at:
             return
         self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
         try:
             archive.sweep(now=timezone.now())
+            with scoping.operator():
+                under_way = TrainingJob.across_tenants.filter(state__in=(JobState.QUEUED, JobState.RUNNING))
+                live = set(under_way.values_list("pk", flat=True))
+            storage.checkpoints.sweep(live=live)
         except Exception:
-            logger.exception("the archive could not be swept; it is tried again")
+            logger.exception("the archive and the checkpoints could not be swept; it is tried again")
             connection.close()
 
     def _wait(self, seconds: float) -> None:
@@ -138,6 +142,7 @@ class _Told:
     lines: list[tuple[int, datetime, str]] = field(default_factory=list)
     last_line: int = 0
     failed: str = ""
+    checkpoint: dict[str, Any] = field(default_factory=dict)
 
     def add(self, message: dict[str, Any]) -> None:
         match message:
@@ -147,6 +152,8 @@ class _Told:
                 self.history.append(metrics)
             case {"log": str(text)}:
                 self.log(text)
+            case {"checkpoint": dict(about)}:
+                self.checkpoint = about
             case {"failed": str(text)}:
                 self.failed = text
 
@@ -172,7 +179,7 @@ class Run:
         self._folder = _scratch() / f"{job.pk}-{secrets.token_hex(4)}"
         self._told = _Told(progress=job.progress)
         self._reported_at = 0.0
-        self._cancel_wanted = False
+        self._stop = Stop.NO
 
     def carry_out(self) -> None:
         """Takes the job to its end, or back to the queue; whatever happens, nothing of it stays behind."""
@@ -209,24 +216,41 @@ class Run:
             child.close()
         # One that ended while nobody looked may have lived longer than it may be billed for.
         seconds = Decimal(f"{min(child.seconds, training_limits.of(self._job.tenant.plan).seconds):.3f}")
-        if self._cancel_wanted:
+        done = child.status == 0 and not over_limit
+        if self._stop == Stop.AT_ONCE or (self._stop and not done):
             self._end(lambda: self._queue.cancelled(hold=self._hold, seconds=seconds, now=timezone.now()))
-        elif child.status == 0 and not over_limit:
+        elif done:
             self._end(lambda: self._succeed(seconds))
         else:
-            self._fail(over_limit or self._told.failed or _how_it_died(child.status, self.what), seconds=seconds)
+            self._fail(over_limit or self._told.failed or brief.how_it_died(child.status, self.what), seconds=seconds)
 
     def _prepared(self, paid: Decimal | None) -> Limits:
         """Writes the task into the folder; gives what the child may use."""
         with scoping.operator():
             self._told.last_line = training.last_line(hold=self._hold)
-        limits = limits_of(self._job, paid)
+        self._told.history = list(self._job.history)
+        limits = brief.limits_of(self._job, paid)
         if limits.too_long:
             words = f"{limits.too_long}, before there was a version to keep. It is not billed."
             limits = replace(limits, too_long=words)
-        task = _task(self._job, seconds=limits.seconds if limits.too_long else None, meanwhile=self._report)
+        seconds = limits.seconds if limits.too_long else None
+        task = brief.task_of(self._job, seconds=seconds, checkpoint=self._checkpoint(), meanwhile=self._report)
         task.write(self._folder)
+        if self._job.keep_best:
+            (self._folder / STOP_FILE).touch()
         return limits
+
+    def _checkpoint(self) -> str:
+        """The file from which this attempt goes on; none if it begins anew."""
+        if not self._job.checkpoint:
+            return ""
+        path = storage.checkpoints.fetch(
+            self._folder, tenant_id=self._job.tenant_id, job_id=self._job.pk, sha256=self._job.checkpoint["sha256"]
+        )
+        if path is None:
+            self._told.log("The checkpoint could not be read; the training begins anew.")
+            self._told.history.clear()
+        return str(path or "")
 
     def _put_back(self) -> None:
         training.put_back(hold=self._hold)
@@ -234,17 +258,41 @@ class Run:
     def _watch(self, child: Child) -> str:
         """Until the child ends or is stopped; gives the limit that it passed, in words."""
         over_limit = ""
-        while child.status is None and not (over_limit or self._cancel_wanted):
+        while child.status is None and not (over_limit or self._stop == Stop.AT_ONCE):
             for message in child.listen(SECONDS_BETWEEN_LOOKS):
                 self._told.add(message)
             over_limit = child.over_limit()
             self._report()
+            if self._told.checkpoint:
+                self._keep_checkpoint()
+            if self._stop:
+                (self._folder / STOP_FILE).touch()
             self._tick()
         if child.status is None:
             child.stop()
         for message in child.rest():
             self._told.add(message)
         return over_limit
+
+    def _keep_checkpoint(self) -> None:
+        """Stores the newest checkpoint that the child wrote, then removes the one before. An outage is waited out."""
+        about, self._told.checkpoint = self._told.checkpoint, {}
+        file = self._folder / Path(about["file"]).name
+        where = {"tenant_id": self._job.tenant_id, "job_id": self._job.pk}
+        try:
+            storage.checkpoints.keep(file, **where, sha256=about["sha256"])
+            with scoping.operator():
+                training.checkpointed(
+                    hold=self._hold, sha256=about["sha256"], size=about["size"], epochs=about["epochs"],
+                    history=self._told.history,
+                )  # fmt: skip
+        except FileNotFoundError:  # the child has written a newer one by now, and will say so
+            return
+        except Connection:
+            logger.warning("%s: its checkpoint could not be told to the database", self._job.pk, exc_info=True)
+            connection.close()
+        else:
+            storage.checkpoints.drop(**where, but=about["sha256"])
 
     def _report(self) -> None:
         """Tells the database how far the job is, and asks whether it is still wanted. An outage is waited out."""
@@ -260,42 +308,44 @@ class Run:
     def _write_down(self) -> None:
         told = self._told
         with scoping.operator():
-            self._cancel_wanted = training.report(
+            self._stop = training.report(
                 hold=self._hold, progress=told.progress, history=told.history, lines=told.lines
             )
         told.lines.clear()
 
     def _succeed(self, seconds: Decimal) -> None:
         """The version, the job's end, its seconds on the bill and the audit rows, all in the caller's transaction."""
-        result = json.loads((self._folder / RESULT_FILE).read_text())
-        now = timezone.now()
-        job = training.lock(hold=self._hold)
-        if job.cancel_requested_at is None:
-            version = registry.publish(
-                tenant_id=job.tenant_id,
-                model_name=job.model_name,
-                recipe=job.recipe,
-                files={name: self._folder / name for name in result["files"]},
-                serving=result["serving"],
-                signature=signatures.from_json(result["signature"]),
-                preprocessing=result["preprocessing"],
-                labels=result["labels"],
-                decision=result["decision"],
-                metrics=result["metrics"],
-                parameters=job.parameters,
-                conversion=result["conversion"],
-                job=job,
-                dataset=self._job.dataset,
-                actor=self._hold.actor,
-                now=now,
-            )
-            reason = _stop_reason(self._job, result)
-            training.succeed(
-                hold=self._hold, seconds=seconds, version=str(version), stop_reason=reason, monitor=result["monitor"],
-                now=now,
-            )  # fmt: skip
-        else:
+        job, now = training.lock(hold=self._hold), timezone.now()
+        if job.cancel_requested_at is not None and not job.keep_best:
             training.cancelled(hold=self._hold, seconds=seconds, now=now)
+            return
+        result = json.loads((self._folder / RESULT_FILE).read_text())
+        version = str(self._version(job, result, now))
+        end = training.succeed if job.cancel_requested_at is None else training.cancelled
+        end(
+            hold=self._hold, seconds=seconds, version=version, stop_reason=brief.stop_reason(job, result),
+            monitor=result["monitor"], now=now,
+        )  # fmt: skip
+
+    def _version(self, job: TrainingJob, result: Mapping[str, Any], now: datetime) -> ModelVersion:
+        return registry.publish(
+            tenant_id=job.tenant_id,
+            model_name=job.model_name,
+            recipe=job.recipe,
+            files={name: self._folder / name for name in result["files"]},
+            serving=result["serving"],
+            signature=signatures.from_json(result["signature"]),
+            preprocessing=result["preprocessing"],
+            labels=result["labels"],
+            decision=result["decision"],
+            metrics=result["metrics"],
+            parameters=job.parameters,
+            conversion=result["conversion"],
+            job=job,
+            dataset=self._job.dataset,
+            actor=self._hold.actor,
+            now=now,
+        )
 
     def _fail(self, error: str, *, seconds: Decimal) -> None:
         logger.info("%s failed: %s", self._job.pk, error)
@@ -315,63 +365,6 @@ class Run:
                 if time.monotonic() > until:
                     raise
                 time.sleep(SECONDS_BETWEEN_CLAIMS)
-
-
-def limits_of(job: TrainerJob, paid: Decimal | None, *, what: str = "training", advice: str | None = None) -> Limits:
-    """What a job may use by its tenant's plan; its budget leaves room for stopping it.
-
-    `too_long` says so where it is the budget that bounds the job, without a full stop.
-    """
-    allowed = training_limits.of(job.tenant.plan)
-    limits = Limits(allowed.seconds, allowed.memory_bytes, what=what)
-    limits = limits if advice is None else replace(limits, advice=advice)
-    if paid is None or float(paid) - SECONDS_TO_STOP > limits.seconds:
-        return limits
-    words = f"The {what} was stopped at its budget of {job_costs.budget_of(job)}, which pays {paid} seconds"
-    return replace(limits, seconds=max(0.0, float(paid) - SECONDS_TO_STOP), too_long=words)
-
-
-def _stop_reason(job: TrainingJob, result: Mapping[str, Any]) -> str:
-    """Why a version learned less than was asked for, in words; empty if it did not."""
-    words = {"deadline": f"to keep within its budget of {training.budget_of(job)}", "stop": "because it was cancelled"}
-    if result["ended_by"] not in words:
-        return ""
-    return (
-        f"The training was stopped in epoch {result['epochs']} of {job.parameters['epochs']} "
-        f"{words[result['ended_by']]}; the version is the best of what it had learned by then, "
-        f"that of epoch {result['best_epoch']}."
-    )
-
-
-def _task(job: TrainingJob, *, seconds: float | None, meanwhile: Callable[[], None]) -> Task:
-    """All that the child is told. The data set's files are on this machine then, which may take its time."""
-    manifest = datasets.load_manifest(job.dataset)
-
-    def fetched(item: datasets.Item) -> Item:
-        meanwhile()
-        file = storage.local_path(tenant_id=job.tenant_id, sha256=item.sha256)
-        return Item(str(file), item.name, target=item.target, group=item.group, facts=item.facts)
-
-    return Task(
-        recipe=job.recipe,
-        parameters=job.parameters,
-        kind=manifest.kind,
-        labels=sorted(manifest.classes),
-        columns=[Column(column.name, column.type) for column in manifest.columns],
-        train=[fetched(item) for item in manifest.of("train")],
-        validation=[fetched(item) for item in manifest.of("validation")],
-        max_pixels=settings.PICTURE_MAX_PIXELS,
-        seconds=seconds,
-    )
-
-
-def _how_it_died(status: int | None, what: str) -> str:
-    """Words for a child that ended without a word of its own."""
-    if status == -signal.SIGKILL:
-        return f"The {what} was ended by the machine, most likely because its memory ran out. {FAULT}"
-    if status is not None and status < 0:
-        return f"The {what} broke off with {signal.Signals(-status).name}. " + FAULT
-    return f"The {what} broke off with the status {status}. " + FAULT
 
 
 def _scratch() -> Path:
