@@ -80,7 +80,7 @@ def augment(images: Any, seed: Any) -> Any:
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
-    return _coloured(tf.reshape(moved, tf.shape(images)), drawn[6:])
+    return _coloured(tf.ensure_shape(moved, images.shape), drawn[6:])
 
 
 def _transforms(drawn: Any, images: Any) -> Any:
