@@ -12,7 +12,6 @@ from django.conf import settings
 from modelhub import datasets, recipes
 from modelhub.models import Dataset, DatasetState, JobState, TrainingJob
 from modelhub.recipes import base
-from modelhub.trainer.task import BATCH
 from tenants import budgets, quotes
 from tenants.budgets import Budget
 from tenants.errors import Conflict, FieldError, Invalid
@@ -62,7 +61,7 @@ def checked(*, tenant: Tenant, request: Request, now: datetime) -> Wanted:
             f"the data set {dataset.name} is {dataset.kind}.",
             errors=(FieldError("dataset", f"Expected a data set of the kind {recipe.dataset_kind}."),),
         )
-    recipe.check_classes(datasets.load_manifest(dataset).classes)
+    recipe.check(datasets.load_manifest(dataset), values)
     return Wanted(
         dataset=dataset,
         model_name=request.model_name,
@@ -109,9 +108,11 @@ def _likely_seconds(tenant: Tenant, wanted: Wanted) -> tuple[Decimal | None, str
 
 
 def _rows_to_train(wanted: Wanted) -> int:
-    pictures = len(datasets.load_manifest(wanted.dataset).of("train"))
-    steps = wanted.parameters["steps_per_epoch"]
-    return int(wanted.parameters["epochs"]) * (steps * BATCH if steps else pictures)
+    """How many rows it sees in all its epochs: an item is one, unless it is a file of rows."""
+    items = datasets.load_manifest(wanted.dataset).of("train")
+    steps, parameters = wanted.parameters["steps_per_epoch"], wanted.parameters
+    rows = steps * parameters["batch_size"] if steps else sum(int(item.facts.get("rows", 1)) for item in items)
+    return int(parameters["epochs"]) * rows
 
 
 def _budget(tenant: Tenant, amount: Decimal | None, now: datetime) -> Budget | None:

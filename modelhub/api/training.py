@@ -24,10 +24,13 @@ class RecipeParameterSerializer(serializers.Serializer[Any]):
     """A parameter of a recipe, and what it may be."""
 
     name = serializers.CharField()
-    type = serializers.ChoiceField(choices=["integer", "number", "choice"])
+    type = serializers.ChoiceField(choices=["integer", "number", "choice", "boolean", "text"])
     help = serializers.CharField()
     default = serializers.JSONField(help_text="what holds where it is left out")
-    minimum = serializers.FloatField(allow_null=True)
+    defaults = serializers.DictField(
+        child=serializers.JSONField(), help_text="what holds instead where the parameter `architecture` is the key"
+    )
+    minimum = serializers.FloatField(allow_null=True, help_text="of a text, its characters")
     maximum = serializers.FloatField(allow_null=True)
     choices = serializers.ListField(child=serializers.CharField(), help_text="of a choice")
 
@@ -44,26 +47,39 @@ class RecipeSerializer(serializers.Serializer[Any]):
 class TrainingProgressSerializer(serializers.Serializer[Any]):
     """How far a job is; empty while it waits."""
 
-    phase = serializers.ChoiceField(
-        choices=["starting", "decoding", "training", "evaluating", "converting", "checking"], required=False
+    phase = serializers.CharField(
+        required=False, help_text="starting, decoding, training, evaluating, converting, checking, or a recipe's own"
     )
-    done = serializers.IntegerField(required=False, help_text="of `total`: pictures, or steps of the epoch")
+    done = serializers.IntegerField(required=False, help_text="of `total`: items, or steps of the epoch")
     total = serializers.IntegerField(required=False)
     epoch = serializers.IntegerField(required=False)
     epochs = serializers.IntegerField(required=False)
-    split = serializers.CharField(required=False, help_text="which split is being decoded")
+    split = serializers.CharField(required=False, help_text="which split is being read")
+    seconds_left = serializers.IntegerField(
+        required=False, help_text="until the version is there at the pace so far, if no epoch is left out"
+    )
 
 
-class EpochSerializer(serializers.Serializer[Any]):
-    """What an epoch came to."""
+EPOCH_SCHEMA = {
+    "type": "object",
+    "description": "What an epoch came to: these, and the recipe's own; those named val_… are of the validation split.",
+    "properties": {
+        "epoch": {"type": "integer"},
+        "loss": {"type": "number", "nullable": True},
+        "val_loss": {"type": "number", "nullable": True},
+        "seconds": {"type": "number", "description": "of training, without validation"},
+        "rows_per_second": {"type": "number"},
+    },
+    "required": ["epoch", "loss", "seconds", "rows_per_second"],
+    "additionalProperties": {"type": "number", "nullable": True},
+}
 
-    epoch = serializers.IntegerField()
-    loss = serializers.FloatField()
-    accuracy = serializers.FloatField()
-    val_loss = serializers.FloatField()
-    val_accuracy = serializers.FloatField()
-    seconds = serializers.FloatField(help_text="of training, without validation")
-    rows_per_second = serializers.FloatField()
+
+@extend_schema_field({"type": "array", "items": EPOCH_SCHEMA})
+class EpochsField(serializers.ListField):
+    """The metrics of each epoch, as the trainer wrote them down."""
+
+    child = serializers.DictField()
 
 
 class VersionMadeSerializer(serializers.Serializer[Any]):
@@ -80,7 +96,7 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
     model = serializers.CharField(source="model_name", help_text="name of the model that gets a new version")
     parameters = serializers.DictField(help_text="the recipe's parameters, those left out by their defaults")
     progress = TrainingProgressSerializer()
-    metrics = EpochSerializer(source="history", many=True, help_text="one entry an epoch")
+    metrics = EpochsField(source="history", help_text="one entry an epoch")
     error = serializers.SerializerMethodField(help_text="why it failed, in words; null if it did not")
     budget = serializers.SerializerMethodField(help_text="the most that it may cost; null if that was left open")
     stop_reason = serializers.SerializerMethodField(

@@ -24,6 +24,27 @@ class Item:
     height: int
     width: int
 
+    @property
+    def target(self) -> str:
+        """What a model is to answer."""
+        return self.class_name
+
+    @property
+    def group(self) -> str:
+        return ""
+
+    @property
+    def facts(self) -> dict[str, int | float | str]:
+        return {"height": self.height, "width": self.width}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    type: str
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -32,6 +53,7 @@ class Manifest:
     kind: str
     classes: tuple[str, ...]
     items: tuple[Item, ...]
+    columns: tuple[Column, ...] = ()
 
     def of(self, split: str) -> tuple[Item, ...]:
         """The items of one split: `train` or `validation`."""

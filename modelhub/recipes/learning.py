@@ -71,6 +71,11 @@ class Learner(Protocol):
     The trainer calls `read`, `build`, then for each epoch `batches`, `loss` in a step of its own making, `validate`;
     then `evaluate` and `export`. A job that is taken over elsewhere is read and built anew, its weights are set from
     the checkpoint, and it goes on at the batch where it was: reading, building and batching repeat themselves exactly.
+    What `loss` draws comes from Keras's layers, or from a seed that is part of the batch by `tf.random.stateless_…`.
+    If `task.warm_files` is not empty, what `read` would learn (a vocabulary, norms) is taken from those files instead.
+
+    A graph is traced for each shape of batch. A learner of many shapes may have, besides, `batch_signature`, a tuple of
+    tf.TensorSpec with None for what varies: then there is one graph for all.
     """
 
     monitor: Monitor
@@ -88,7 +93,10 @@ class Learner(Protocol):
         ...
 
     def batches(self, *, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The training batches of an epoch, the first being 1, from the `skip`-th on: a function of seed and epoch."""
+        """The training batches of an epoch, the first being 1, from the `skip`-th on: a function of seed and epoch.
+
+        Iterated in a thread of its own, a little ahead of the steps; it does not touch the model.
+        """
         ...
 
     def loss(self, model: Any, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
@@ -151,7 +159,11 @@ class Pipeline(Protocol):
 
 
 class LearningRecipe(Protocol):
-    """A task that a customer can train. Light: neither importing nor asking it loads TensorFlow."""
+    """A task that a customer can train. Light: neither importing nor asking it loads TensorFlow.
+
+    Besides, it serves: by `pipeline(manifest, path_of) -> Pipeline`, or, if its versions take the tensors of their
+    engine and files that become one, by `served(manifest) -> Served`.
+    """
 
     name: str
     title: str
@@ -164,10 +176,6 @@ class LearningRecipe(Protocol):
 
     def learner(self, task: "Task") -> Learner:
         """The one that learns, in the training process."""
-        ...
-
-    def pipeline(self, manifest: Manifest, path_of: PathOf) -> Pipeline:
-        """The serving side of a version of this recipe."""
         ...
 
     def examples(self, items: Iterable["Item"]) -> Iterator[Example]:

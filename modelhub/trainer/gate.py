@@ -10,9 +10,7 @@ import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from modelhub.recipes.base import Recipe
 from modelhub.trainer.convert import ENGINES, FP32, INT8, ONNX
-from modelhub.trainer.pixels import Split
 from modelhub.trainer.task import Failure
 
 MAX_FP32_DIFFERENCE = 1e-3
@@ -22,13 +20,14 @@ BATCH = 8
 
 
 Rows = NDArray[np.float32]
+# Scores, (rows, 1) or (rows, classes), to the indices of the labels that they speak for.
+Decided = Callable[[Rows], NDArray[np.int64]]
 
 
-def scored(file: Path, split: Split, *, recipe: Recipe) -> NDArray[np.float32]:
-    """The scores that a converted file gives to the rows of a split."""
+def scored(file: Path, rows: NDArray[Any], *, scale: np.float32) -> Rows:
+    """The scores that a converted file gives to rows × scale, as float32 of the model's shape."""
     run = _onnx(file) if file.name == ONNX else _litert(file)
-    found = [np.ravel(run(split.rows[start : start + BATCH] * recipe.scale)) for start in range(0, len(split), BATCH)]
-    return np.concatenate(found)
+    return np.concatenate([run(rows[start : start + BATCH] * scale) for start in range(0, len(rows), BATCH)])
 
 
 def _litert(file: Path) -> Callable[[Rows], Rows]:
@@ -43,11 +42,9 @@ def _onnx(file: Path) -> Callable[[Rows], Rows]:
     return lambda rows: session.run(None, {given.name: rows})[0]
 
 
-def compared(
-    scores: NDArray[np.float32], *, reference: NDArray[np.float32], truths: NDArray[np.int64], threshold: float
-) -> dict[str, Any]:
+def compared(scores: Rows, *, reference: Rows, truths: NDArray[np.int64], decided: Decided) -> dict[str, Any]:
     """How far a file's scores are from the trained model's."""
-    answers, expected = scores >= threshold, reference >= threshold
+    answers, expected = decided(scores), decided(reference)
     return {
         "max_difference": float(np.max(np.abs(scores - reference))),
         "accuracy": float(np.mean(answers == truths)),

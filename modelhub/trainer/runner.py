@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -19,10 +19,10 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from modelhub import datasets, recipes, registry, storage, training
+from modelhub import datasets, registry, signatures, storage, training
 from modelhub.models import TrainingJob
 from modelhub.trainer.process import Child, Limits
-from modelhub.trainer.task import RESULT_FILE, Item, Task
+from modelhub.trainer.task import RESULT_FILE, Column, Item, Task
 from modelhub.training import Hold, LeaseLost
 from tenants import archive, scoping
 
@@ -245,21 +245,19 @@ class _Run:
     def _succeed(self, seconds: Decimal) -> None:
         """The version, the job's end, its seconds on the bill and the audit rows, all in the caller's transaction."""
         result = json.loads((self._folder / RESULT_FILE).read_text())
-        recipe = recipes.get(self._job.recipe)
         now = timezone.now()
         job = training.lock(hold=self._hold)
         if job.cancel_requested_at is None:
-            interface = recipe.interface(result["labels"])
             version = registry.publish(
                 tenant_id=job.tenant_id,
                 model_name=job.model_name,
-                recipe=recipe.name,
+                recipe=job.recipe,
                 files={name: self._folder / name for name in result["files"]},
                 serving=result["serving"],
-                signature=interface.signature,
-                preprocessing=interface.preprocessing,
-                labels=interface.labels,
-                decision=interface.decision,
+                signature=signatures.from_json(result["signature"]),
+                preprocessing=result["preprocessing"],
+                labels=result["labels"],
+                decision=result["decision"],
                 metrics=result["metrics"],
                 parameters=job.parameters,
                 conversion=result["conversion"],
@@ -268,7 +266,7 @@ class _Run:
                 actor=self._hold.actor,
                 now=now,
             )
-            reason = _stop_reason(self._job, result["stopped_in_epoch"])
+            reason = _stop_reason(self._job, result)
             training.succeed(hold=self._hold, seconds=seconds, version=str(version), stop_reason=reason, now=now)
         else:
             training.cancelled(hold=self._hold, seconds=seconds, now=now)
@@ -305,30 +303,33 @@ def _limits(job: TrainingJob, paid: Decimal | None) -> Limits:
     return replace(limits, seconds=max(0.0, float(paid) - SECONDS_TO_STOP), too_long=words)
 
 
-def _stop_reason(job: TrainingJob, epoch: int | None) -> str:
+def _stop_reason(job: TrainingJob, result: Mapping[str, Any]) -> str:
     """Why a version learned less than was asked for, in words; empty if it did not."""
-    if epoch is None:
+    words = {"deadline": f"to keep within its budget of {training.budget_of(job)}", "stop": "because it was cancelled"}
+    if result["ended_by"] not in words:
         return ""
     return (
-        f"The training was stopped in epoch {epoch} of {job.parameters['epochs']} to keep within its budget of "
-        f"{training.budget_of(job)}; the version is what it had learned by then."
+        f"The training was stopped in epoch {result['epochs']} of {job.parameters['epochs']} "
+        f"{words[result['ended_by']]}; the version is the best of what it had learned by then, "
+        f"that of epoch {result['best_epoch']}."
     )
 
 
 def _task(job: TrainingJob, *, seconds: float | None, meanwhile: Callable[[], None]) -> Task:
     """All that the child is told. The data set's files are on this machine then, which may take its time."""
     manifest = datasets.load_manifest(job.dataset)
-    index = {name: number for number, name in enumerate(manifest.classes)}
 
     def fetched(item: datasets.Item) -> Item:
         meanwhile()
         file = storage.local_path(tenant_id=job.tenant_id, sha256=item.sha256)
-        return Item(file=str(file), name=item.name, label=index[item.class_name])
+        return Item(str(file), item.name, target=item.target, group=item.group, facts=item.facts)
 
     return Task(
         recipe=job.recipe,
         parameters=job.parameters,
-        labels=list(manifest.classes),
+        kind=manifest.kind,
+        labels=sorted(manifest.classes),
+        columns=[Column(column.name, column.type) for column in manifest.columns],
         train=[fetched(item) for item in manifest.of("train")],
         validation=[fetched(item) for item in manifest.of("validation")],
         max_pixels=settings.PICTURE_MAX_PIXELS,
