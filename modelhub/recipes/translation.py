@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modelhub import evaluation
 from modelhub.recipes.base import Interface, Manifest, Parameter
-from modelhub.recipes.learning import Example, Learner, PathOf, Runs, Tensors
+from modelhub.recipes.learning import Example, Learner, PathOf, Tensors
 from modelhub.recipes.schedule import training_parameters
 from modelhub.signatures import BYTES, DYNAMIC, Signature, TensorSpec
 from modelhub.subwords import END, PAD, Subwords
@@ -194,7 +194,7 @@ class TranslationPipeline:
         """A sentence of the usual length, so many times."""
         return {"text": np.array([self._usual.encode()] * rows, object)}
 
-    def stream(self, inputs: Tensors, engine: Runs) -> Generator[dict[str, Any], None, Tensors]:
+    def stream(self, inputs: Tensors, engine: object) -> Generator[dict[str, Any], None, Tensors]:
         """The best translation so far after each of its tokens; a later one may begin otherwise."""
         if not isinstance(engine, Stepwise):
             raise TypeError(f"A translation is streamed by an engine that goes step by step, not by {engine!r}.")
