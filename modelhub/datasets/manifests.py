@@ -48,14 +48,6 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a data set holds; the same content gives the same bytes, whatever the order in the zip was."""
 

@@ -5,6 +5,7 @@ from modelhub.recipes.learning import LearningRecipe
 from modelhub.recipes.speech import SpeechRecognizer
 from modelhub.recipes.tabular import Tabular
 from modelhub.recipes.text import TextClassifier
+from modelhub.recipes.translation import Translator
 from tenants.errors import FieldError, Invalid
 
 _EACH: tuple[LearningRecipe, ...] = (
@@ -12,8 +13,9 @@ _EACH: tuple[LearningRecipe, ...] = (
     SpeechRecognizer(),
     Tabular(),
     TextClassifier(),
+    Translator(),
 )
-RECIPES = {recipe.name: recipe for recipe in _EACH}
+RECIPES: dict[str, LearningRecipe] = {recipe.name: recipe for recipe in _EACH}
 
 
 def get(name: str) -> LearningRecipe:
