@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -29,11 +28,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, max-age=86400, immutable",
 }
-
-
-def _answers(media_type: str) -> dict[Any, Any]:
-    refusals = {status: body for status, body in openapi.answers(200, None, 404, 409).items() if status != 200}
-    return {(200, media_type): OpenApiTypes.BINARY, **refusals}
 
 
 class PreviewQuery(StrictSerializer):
@@ -115,7 +109,7 @@ class DatasetThumbnailView(PictureView):
         operation_id="get_dataset_thumbnail",
         summary="Get a small PNG of a picture of a data set",
         tags=TAGS,
-        responses=_answers("image/png"),
+        responses=openapi.file_answers("image/png", 404, 409),
     )
     def get(self, request: Request, dataset_id: str, sha256: str) -> HttpResponseBase:
         return _answer(previews.thumbnail(dataset=self.drawn(dataset_id), sha256=sha256))
@@ -128,7 +122,7 @@ class DatasetWaveformView(PictureView):
         operation_id="get_dataset_waveform",
         summary="Get the waveform of a recording of a data set as SVG",
         tags=TAGS,
-        responses=_answers("image/svg+xml"),
+        responses=openapi.file_answers("image/svg+xml", 404, 409),
     )
     def get(self, request: Request, dataset_id: str, sha256: str) -> HttpResponseBase:
         return _answer(previews.waveform(dataset=self.drawn(dataset_id), sha256=sha256))

@@ -1,10 +1,8 @@
 """How a drawing is answered."""
 
 from django.http import HttpResponse
-from drf_spectacular.types import OpenApiTypes
 
 CONTENT_TYPE = "image/svg+xml"
-SCHEMA = {(200, CONTENT_TYPE): OpenApiTypes.STR}
 
 
 def response(drawing: str) -> HttpResponse:

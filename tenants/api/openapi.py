@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
@@ -21,6 +22,11 @@ Serializer = type[serializers.BaseSerializer[Any]] | serializers.BaseSerializer[
 def answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, Any]:
     """The `responses` of an operation: what it answers, and the refusals besides 401 and 403."""
     return public_answers(status, body, 401, 403, *refusals)
+
+
+def file_answers(media_type: str, *refusals: int) -> dict[Any, Any]:
+    """The `responses` of an operation that answers with a file of this type."""
+    return {(200, media_type): OpenApiTypes.BINARY, **{(code, CONTENT_TYPE): Problem for code in (401, 403, *refusals)}}
 
 
 def public_answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, Any]:
