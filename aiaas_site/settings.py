@@ -225,10 +225,12 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
+        "DatasetState": "modelhub.models.DatasetState",
         "JobState": "modelhub.models.JobState",
         "DeliveryState": "tenants.models.DeliveryState",
         "MeterEnum": "tenants.models.Meter",
         "QuotaMeter": "tenants.models.QuotaMeter",
+        "UploadState": "modelhub.models.UploadState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -1,5 +1,6 @@
 """What the OpenAPI document says the same way at every address: refusals, pages of lists, the Idempotency-Key."""
 
+import functools
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -34,6 +35,7 @@ def public_answers(status: int, body: Serializer | None, *refusals: int) -> dict
     return {status: body, **{(code, CONTENT_TYPE): Problem for code in refusals}}
 
 
+@functools.cache
 def page_of(row: type[serializers.BaseSerializer[Any]]) -> serializers.Serializer[Any]:
     """A page of a list of these rows."""
     return inline_serializer(
