@@ -22,7 +22,7 @@ def record_of_operators(*, actor: str, verb: str, subject: str, **detail: Any) -
     OperatorEvent.objects.create(actor=actor, verb=verb, subject=subject[:SUBJECT_LENGTH], detail=detail, **_origin())
 
 
-def _origin() -> dict[str, str]:
+def _origin() -> dict[str, Any]:
     where = origin.current()
     return {
         "address": where.address,
