@@ -19,7 +19,7 @@ def main(name: str = "", *given: str) -> None:
 
 
 def _measure(name: str, *given: str) -> None:
-    values = _table(name)
+    values = table(name)
     types = dict.fromkeys(values[0], "number") | ({TARGET: "integer"} if name == "breast_cancer" else {})
     rows = [{"name": f"{name}:{number}", "values": row} for number, row in enumerate(values)]
     with tempfile.TemporaryDirectory() as folder:
@@ -34,7 +34,7 @@ def _measure(name: str, *given: str) -> None:
           f"{found['best_epoch']}")  # fmt: skip
 
 
-def _table(name: str) -> list[dict[str, float]]:
+def table(name: str) -> list[dict[str, float]]:
     from sklearn import datasets
 
     table = getattr(datasets, f"load_{name}")()
