@@ -144,7 +144,7 @@ def _script(learner: Any, name: str, parameters: dict[str, Any], scratch: Path) 
             self.inner = inner
 
         def train_step(self, data: Any) -> dict[str, Any]:
-            batch = [whole[place] if whole[place] is not None else data[place] for place in range(len(whole))]
+            batch = [whole[place] if whole[place] is not None else data[0][place] for place in range(len(whole))]
             with tf.GradientTape() as tape:
                 loss, _ = learner.loss(self.inner, tuple(batch))
             variables = self.inner.trainable_variables
