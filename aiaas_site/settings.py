@@ -220,6 +220,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
+        "UploadState": "modelhub.models.UploadState",
         "JobState": "modelhub.models.JobState",
         "DeliveryState": "tenants.models.DeliveryState",
         "MeterEnum": "tenants.models.Meter",

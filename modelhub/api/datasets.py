@@ -180,6 +180,9 @@ class DatasetSerializer(serializers.Serializer[Any]):
         return sorted(dataset.report["splits"]["train"]) if dataset.manifest_sha256 and dataset.report else []
 
 
+DATASET_PAGE = openapi.page_of(DatasetSerializer)
+
+
 class DatasetProblemSerializer(Problem):
     """A refusal of an upload."""
 
@@ -202,7 +205,7 @@ class DatasetsView(TenantView):
         summary="List data sets, newest first",
         tags=TAGS,
         parameters=[DatasetQuery],
-        responses=openapi.answers(200, openapi.page_of(DatasetSerializer), 400),
+        responses=openapi.answers(200, DATASET_PAGE, 400),
     )
     def get(self, request: Request) -> Response:
         filters = self.query(DatasetQuery)
