@@ -82,7 +82,7 @@ def _provenance(dataset: Dataset | None) -> dict[str, Any] | None:
     if dataset is None:
         return None
     rows = Dataset.objects.for_tenant(dataset.tenant_id).filter(pk=dataset.pk)
-    return rows.values("name", "number", "licence", "source", "notes").get()
+    return dict(rows.values("name", "number", "licence", "source", "notes").get())
 
 
 def _number(version: ModelVersion, about: Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ class DataKeyAdmin(ReadOnlyAdmin):
     list_select_related = ["tenant"]
     search_fields = ["tenant__name"]
     ordering = ["tenant"]
-    fields = list_display
+    fields = ["tenant", "created_at", "destroyed_at"]
 
 
 @admin.register(StorageAccrual)

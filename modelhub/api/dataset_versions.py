@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from modelhub import datasets
-from modelhub.api.datasets import TAGS, AboutSerializer, DatasetSerializer
+from modelhub.api.datasets import DATASET_PAGE, TAGS, AboutSerializer, DatasetSerializer
 from modelhub.datasets import exports
 from tenants.api import openapi
 from tenants.api.serializers import PageQuery, StrictSerializer
@@ -38,7 +38,7 @@ class DatasetVersionsView(TenantView):
         operation_id="list_dataset_versions",
         tags=TAGS,
         parameters=[PageQuery],
-        responses=openapi.answers(200, openapi.page_of(DatasetSerializer), 400, 404),
+        responses=openapi.answers(200, DATASET_PAGE, 400, 404),
     )
     def get(self, request: Request, dataset_id: str) -> Response:
         """All versions of the data set that one of them belongs to, newest first."""

@@ -82,7 +82,9 @@ class AboutSerializer(StrictSerializer):
     licence = StrictText(
         required=False, allow_blank=True, max_length=100, help_text="under which the data may be used: `CC-BY-4.0`"
     )
-    source = StrictText(required=False, allow_blank=True, max_length=500, help_text="where the data come from")
+    source = StrictText(  # type: ignore[assignment]
+        required=False, allow_blank=True, max_length=500, help_text="where the data come from"
+    )
     notes = ProseText(required=False, allow_blank=True, max_length=4000)
     retain_until = serializers.DateTimeField(
         required=False, allow_null=True, help_text="when its content is erased, by itself; null for never"
@@ -141,7 +143,9 @@ class DatasetSerializer(serializers.Serializer[Any]):
     number = serializers.IntegerField(help_text="of the version, from 1")
     latest = serializers.IntegerField(help_text="number of the newest version, whether it still exists or not")
     family = serializers.CharField(help_text="id of the first version")
-    parent = serializers.SerializerMethodField(help_text="id of the version that it came from; null for a first one")
+    parent = serializers.SerializerMethodField(  # type: ignore[assignment]
+        help_text="id of the version that it came from; null for a first one"
+    )
     kind = serializers.ChoiceField(choices=DatasetKind.choices)
     state = serializers.ChoiceField(
         choices=DatasetState.choices,
@@ -158,7 +162,7 @@ class DatasetSerializer(serializers.Serializer[Any]):
     report = ReportSerializer(allow_null=True, help_text="what the check of the last upload found")
     progress = ProgressSerializer()
     licence = serializers.CharField(help_text="a model version that is made of it inherits licence, source and notes")
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]
     notes = serializers.CharField()
     retain_until = serializers.DateTimeField(allow_null=True, help_text="when its content is erased, by itself")
     created_at = serializers.DateTimeField()
@@ -174,6 +178,9 @@ class DatasetSerializer(serializers.Serializer[Any]):
 
     def get_classes(self, dataset: Dataset) -> list[str]:
         return sorted(dataset.report["splits"]["train"]) if dataset.manifest_sha256 and dataset.report else []
+
+
+DATASET_PAGE = openapi.page_of(DatasetSerializer)
 
 
 class DatasetProblemSerializer(Problem):
@@ -198,7 +205,7 @@ class DatasetsView(TenantView):
         summary="List data sets, newest first",
         tags=TAGS,
         parameters=[DatasetQuery],
-        responses=openapi.answers(200, openapi.page_of(DatasetSerializer), 400),
+        responses=openapi.answers(200, DATASET_PAGE, 400),
     )
     def get(self, request: Request) -> Response:
         filters = self.query(DatasetQuery)

@@ -42,7 +42,7 @@ class ProvenanceSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(help_text="of the data set")
     number = serializers.IntegerField(help_text="of the data set's version")
     licence = serializers.CharField(help_text="under which the data may be used")
-    source = serializers.CharField(help_text="where the data come from")
+    source = serializers.CharField(help_text="where the data come from")  # type: ignore[assignment]
     notes = serializers.CharField()
 
 

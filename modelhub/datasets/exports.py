@@ -43,6 +43,9 @@ class _Outbox:
     def flush(self) -> None:
         """There is nothing beneath it to be flushed."""
 
+    def close(self) -> None:
+        """There is nothing beneath it to be closed."""
+
     def take(self, *, least: int = 0) -> bytes:
         """All that waits, if it is so much at least."""
         if self._size < least:
@@ -74,7 +77,7 @@ def archive(*, tenant_id: str, manifest: Manifest) -> Iterator[bytes]:
         return storage.open(tenant_id=tenant_id, sha256=sha256)
 
     outbox = _Outbox()
-    with zipfile.ZipFile(outbox, "w", zipfile.ZIP_STORED) as target:  # type: ignore[arg-type]
+    with zipfile.ZipFile(outbox, "w", zipfile.ZIP_STORED) as target:
         for entry, pieces in _entries(manifest, opened):
             with target.open(entry, "w", force_zip64=entry.compress_type != zipfile.ZIP_STORED) as copy:
                 for piece in pieces:

@@ -159,14 +159,14 @@ def erase_unused(*, tenant_id: str, digests: Iterable[str], now: datetime) -> No
         storage.erase_all(tenant_id=tenant_id, digests=unused, now=now)
 
 
-def _checked(about: Mapping[str, Any], now: datetime) -> Mapping[str, Any]:
+def _checked(about: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     until = about.get("retain_until")
     if until is not None and until <= now:
         raise Invalid(
             f"retain_until is {until.isoformat()}; expected a time that is still to come.",
             errors=(FieldError("retain_until", "Expected a time that is still to come."),),
         )
-    return about
+    return dict(about)
 
 
 def _told(about: Mapping[str, Any]) -> dict[str, Any]:

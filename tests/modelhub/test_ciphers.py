@@ -75,7 +75,7 @@ def test_another_key_place_or_none_reads_nothing() -> None:
     stored = sealed(b"content")
     for wrong in ({"key": bytes(32)}, {"key": None}, {"bound_to": "ten_b/abc"}, {"bound_to": "ten_a/abd"}):
         with pytest.raises(Damaged):
-            read(stored, **wrong)  # type: ignore[arg-type]
+            read(stored, **wrong)
 
 
 @pytest.mark.parametrize("content", [b"", b"plain", ciphers.MAGIC[:-1], b"x" * 100_000])

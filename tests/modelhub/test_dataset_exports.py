@@ -12,8 +12,19 @@ from rest_framework.test import APIClient
 from modelhub.models import Dataset
 from tenants import scoping
 from tests.conftest import Account
-from tests.modelhub import zips
-from tests.modelhub.calls import DATASETS, audited, create, derived, filled, sealed, shown, upload
+from tests.modelhub import recordings, zips
+from tests.modelhub.calls import (
+    DATASETS,
+    audited,
+    create,
+    derived,
+    filled,
+    lines,
+    sealed,
+    shown,
+    upload,
+    uploaded,
+)
 from tests.modelhub.places import places, stored_files
 
 __all__ = ["places"]
@@ -93,3 +104,90 @@ def test_there_must_be_content(acme: Account, acme_client: APIClient, state: str
 def test_whoever_takes_data_out_is_written_down(acme: Account, acme_client: APIClient) -> None:
     export(acme_client, filled(acme_client))
     assert audited(acme)[-1] == "dataset.export"
+
+
+# --- other kinds ------------------------------------------------------------------------------------------------------
+
+
+def again(client: APIClient, row: Any, **options: Any) -> Any:
+    """The data set that is made of another's export."""
+    assert row["state"] == "checked", row["report"]
+    found = uploaded(client, row["kind"], export(client, row["id"]), name=f"again {row['id']}", **options)
+    assert found["report"]["bad"] == 0, found["report"]
+    return found
+
+
+def test_what_folders_do_not_say_of_pictures_is_in_a_list(acme_client: APIClient) -> None:
+    files = {f"{name}/{n}.jpg": zips.picture(10 * n + len(name)) for name in ("cat", "mouse") for n in range(12)}
+    row = uploaded(acme_client, "image-classification", zips.packed(files))
+    with zips.opened(export(acme_client, row["id"])) as archive:
+        assert set(archive.namelist()) == {*files, "labels.csv"}
+    assert again(acme_client, row)["manifest_sha256"] == row["manifest_sha256"]
+
+
+def test_recordings_come_back_with_their_transcripts(acme_client: APIClient) -> None:
+    row = uploaded(acme_client, "speech", zips.packed(recordings.good()))
+    assert again(acme_client, row)["manifest_sha256"] == row["manifest_sha256"]
+
+
+TEXTS = "text,label,group\n" + "".join(
+    f'"text {n}, with ""quotes""\nand lines",{"ab"[n % 2]},g{n % 5}\n' for n in range(40)
+)
+PAIRS = "".join(f"one {n}\tuno {n}\n" for n in range(40))
+TABLE = "size,kind,name,good\n" + "".join(f"{n}.5,{'xyz'[n % 3]},=SUM({n}),{n % 2 == 0}\n" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "content_type"),
+    [
+        ("text-classification", TEXTS, "text/csv"),
+        ("translation", PAIRS, "text/tab-separated-values"),
+        ("table", TABLE, "text/csv"),
+    ],
+)
+def test_rows_come_back_in_their_splits(
+    acme: Account, acme_client: APIClient, kind: str, body: str, content_type: str
+) -> None:
+    row = uploaded(acme_client, kind, body.encode(), content_type)
+    with zips.opened(export(acme_client, row["id"])) as archive:
+        assert archive.namelist() == ["train.jsonl", "validation.jsonl"]
+    copy = again(acme_client, row)
+    for split in ("train", "validation"):
+        one, other = (
+            [{k: v for k, v in line.items() if k != "name"} for line in lines(acme, each, split)]
+            for each in (row, copy)
+        )
+        assert one == other
+        assert one
+    assert (copy["items"], copy["report"]["splits"]) == (40, row["report"]["splits"])
+    assert copy["report"]["content"] == row["report"]["content"]
+    assert again(acme_client, copy)["manifest_sha256"] == copy["manifest_sha256"], "the names of rows have settled"
+
+
+def test_rows_are_added_and_left_out_in_versions(acme: Account, acme_client: APIClient) -> None:
+    row = uploaded(acme_client, "text-classification", TEXTS.encode(), "text/csv")
+    acme_client.post(f"{DATASETS}/{row['id']}/seal")
+    gone = [line["name"] for line in lines(acme, row, "train")[:3]]
+    version = derived(acme_client, row["id"], remove=gone)
+    more = b"text,label\nmore,a\nmost,b\nless,a\nleast,b\n"
+    answer = upload(acme_client, version, more, "text/csv", QUERY_STRING="mode=add")
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["items"] == 41
+    texts = [line["text"] for split in ("train", "validation") for line in lines(acme, answer.json(), split)]
+    assert {"more", "most", "less", "least"} < set(texts)
+    assert not {line["text"] for line in lines(acme, row, "train")[:3]} & set(texts)
+    assert acme_client.post(f"{DATASETS}/{version}/seal").status_code == 200
+
+
+def test_a_bare_file_of_rows_comes_in_parts(acme_client: APIClient) -> None:
+    whole = uploaded(acme_client, "table", TABLE.encode(), "text/csv")
+    dataset = create(acme_client, "parts", "table")
+    body = {"length": len(TABLE), "media_type": "text/csv"}
+    made = acme_client.post(f"{DATASETS}/{dataset}/uploads", body, format="json")
+    assert made.status_code == 201, made.content
+    path = f"{DATASETS}/{dataset}/uploads/{made.json()['id']}"
+    for number, part in enumerate((TABLE[:100], TABLE[100:]), 1):
+        acme_client.put(f"{path}/parts/{number}", part.encode(), content_type="application/octet-stream")
+    answer = acme_client.post(f"{path}/complete")
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["manifest_sha256"] == whole["manifest_sha256"]

@@ -167,7 +167,7 @@ def test_a_checksum_that_is_sent_is_checked(
     acme_client: APIClient, places: Path, headers: dict[str, str], status: int, said: str
 ) -> None:
     path = begin(acme_client, create(acme_client))
-    answer = send(acme_client, path, 1, **headers)
+    answer = send(acme_client, path, 1, PARTS[1], **headers)
     assert answer.status_code == status, answer.content
     assert said in answer.content.decode()
     assert len(there(acme_client, path)["parts"]) == len(scratch_files(places)) == (status == 200)

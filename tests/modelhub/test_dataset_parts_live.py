@@ -16,9 +16,9 @@ import pytest
 from tests.live import LiveSite, live_site
 from tests.modelhub import zips
 
-PICTURES, PICTURE_BYTES = 40, 5_000_000
+PICTURES, PICTURE_BYTES = 32, 5_000_000
 PART_BYTES = 16 * 1024**2
-# Of the 200 MB that come, lie, are checked and go out again. The server itself has about 150 MB.
+# Of the 160 MB that come, lie, are checked and go out again. The server itself has about 150 MB.
 MOST_GROWTH = 80_000_000
 
 

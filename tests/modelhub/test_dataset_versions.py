@@ -180,7 +180,9 @@ def test_the_versions_are_listed_and_found_by_name_and_number(acme_client: APICl
         rows = acme_client.get(f"{DATASETS}/{dataset}/versions").json()["results"]
         assert [row["id"] for row in rows] == [third, second, first]
     assert [row["id"] for row in acme_client.get(f"{DATASETS}/{other}/versions").json()["results"]] == [other]
-    assert [row["id"] for row in acme_client.get(DATASETS, {"name": "pets", "number": 2}).json()["results"]] == [second]
+    assert [row["id"] for row in acme_client.get(DATASETS, {"name": "pets", "number": "2"}).json()["results"]] == [
+        second
+    ]
     assert shown(acme_client, third)["parent"] == second
 
 
