@@ -21,7 +21,7 @@ from tenants.errors import Invalid
 from tests.modelhub import speech
 
 TEXTS = ["do", "re", "mi", "do re", "mi do", "re mi", "do mi re", "mi re", "re do mi"]
-SMALL = {"filters": 24, "units": 24, "layers": 1, "batch_size": 8, "learning_rate": 0.01, "schedule": "cosine"}
+SMALL = {"filters": 24, "units": 24, "layers": 1, "batch_size": 8, "learning_rate": 0.01, "schedule": "cosine", "warmup_steps": 0}
 RECIPE = recipes.get("speech-recognizer")
 
 
@@ -34,7 +34,7 @@ def trained() -> Iterator[tuple[Path, dict[str, Any], list[dict[str, Any]]]]:
         validation = speech.items(folder / "validation", TEXTS, seed=500)
         (folder / "train" / "broken.wav").write_bytes(b"no sound")
         train.append(Item(file=str(folder / "train" / "broken.wav"), name="broken.wav", target="do"))
-        task = speech.task(folder, train=train, validation=validation, epochs=14, early_stopping=None, **SMALL)
+        task = speech.task(folder, train=train, validation=validation, epochs=30, early_stopping=None, **SMALL)
         task.write(folder)
         child = Child(folder, Limits(seconds=120, memory_bytes=4 << 30))
         said: list[dict[str, Any]] = []
