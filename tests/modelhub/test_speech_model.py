@@ -33,7 +33,8 @@ def by_keras(recognizer: Any, row: Frames) -> Frames:
     """The logarithms of the probabilities of one row alone, without padding: (steps, labels + 1)."""
     steps = settings.steps_of(len(row))
     logits = recognizer([row[None], np.ones((1, steps), np.float32)])
-    return np.asarray(tf.nn.log_softmax(logits))[0]
+    found: Frames = np.asarray(tf.nn.log_softmax(logits))[0]
+    return found
 
 
 def padded(given: list[Frames]) -> tuple[Any, Any]:
