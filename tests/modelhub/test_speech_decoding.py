@@ -22,7 +22,8 @@ ALPHABET = language.alphabet_of(TEXTS)
 def drawn(seed: int, *, steps: int, labels: int, sharpness: float = 2.0) -> LogProbabilities:
     """Random probabilities, (steps, labels + 1)."""
     logits = np.random.default_rng(seed).normal(0, sharpness, (steps, labels + 1))
-    return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+    found: LogProbabilities = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
+    return found
 
 
 def collapsed(path: tuple[int, ...], blank: int) -> tuple[int, ...]:

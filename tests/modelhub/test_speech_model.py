@@ -11,14 +11,14 @@ from modelhub.recipes.speech import export, model, settings
 from modelhub.recipes.speech.features import Frames
 
 LABELS = 5
-FRAMES = [37, 80, 9, 1]
+FRAMES = [17, 30, 9, 1]
 
 
-@pytest.fixture(scope="module", params=[1, 2])
-def recognizer(request: pytest.FixtureRequest) -> Any:
+@pytest.fixture(scope="module")
+def recognizer() -> Any:
     """With random weights everywhere, biases and norms too."""
-    made = model.build(labels=LABELS, filters=12, units=7, layers=request.param)
-    generator = np.random.default_rng(request.param)
+    made = model.build(labels=LABELS, filters=12, units=7, layers=2)
+    generator = np.random.default_rng(1)
     for weight in made.weights:
         weight.assign(generator.normal(0, 0.4, weight.shape).astype(np.float32))
     return made
@@ -33,7 +33,8 @@ def by_keras(recognizer: Any, row: Frames) -> Frames:
     """The logarithms of the probabilities of one row alone, without padding: (steps, labels + 1)."""
     steps = settings.steps_of(len(row))
     logits = recognizer([row[None], np.ones((1, steps), np.float32)])
-    return np.asarray(tf.nn.log_softmax(logits))[0]
+    found: Frames = np.asarray(tf.nn.log_softmax(logits))[0]
+    return found
 
 
 def padded(given: list[Frames]) -> tuple[Any, Any]:

@@ -69,7 +69,9 @@ def read(items: Sequence["Item"], *, split: str, file: Path, speeds: Sequence[fl
             try:
                 samples, text = _read(item)
             except (Refusal, OSError) as error:
-                report.log(f"Left out {item.name}: {error}")
+                # Where the file lay on this machine is no concern of a customer's.
+                why = error.strerror if isinstance(error, OSError) else error
+                report.log(f"Left out {item.name}: {why}")
             else:
                 spans = _write(_at_speeds(samples, speeds), array, place)
                 place = sum(spans[-1])

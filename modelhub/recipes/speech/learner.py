@@ -198,7 +198,8 @@ class SpeechLearner:
 
     @property
     def _batches_in_pass(self) -> int:
-        return math.ceil(len(self._rows) / self._parameters["batch_size"])
+        size: int = self._parameters["batch_size"]
+        return math.ceil(len(self._rows) / size)
 
     def _drawn_pass(self, whole: int) -> Pass:
         """All rows once, each at a speed of its own, the like long together; a few twice, so that batches are full."""

@@ -20,14 +20,13 @@ LANGUAGES = ("auto", "words", "none")
 
 PARAMETERS = (
     *training_parameters(
-        epochs=80,
+        epochs=60,
         batch_size=16,
         learning_rate=0.001,
         schedule="cosine",
         warmup_steps=100,
         weight_decay=0.01,
         clip_norm=5.0,
-        early_stopping=20,
     ),
     Parameter("filters", "integer", "Channels of the two convolutions.", 128, minimum=8, maximum=1024),
     Parameter("units", "integer", "Units of each direction of a recurrent layer.", 128, minimum=8, maximum=1024),
