@@ -215,8 +215,8 @@ def test_the_same_seed_gives_the_same_model(told: Told, architecture: str) -> No
 @pytest.mark.parametrize("classes", [2, 3])
 def test_training_learns_what_can_be_learned(told: Told, classes: int) -> None:
     at = learner(
-        split(66, classes=classes), split(18, seed=9, classes=classes), classes=classes, epochs=6,
-        learning_rate=1e-4, class_weights="balanced",
+        split(66, classes=classes), split(18, seed=9, classes=classes), classes=classes, epochs=8,
+        batch_size=16, learning_rate=1e-4, class_weights="balanced",
     )  # fmt: skip
     history = fitting(at, told).run()
     assert max(row["val_accuracy"] for row in history) == 1.0
@@ -233,8 +233,10 @@ def test_a_loss_that_is_no_number_ends_the_training_and_names_the_step(told: Tol
 
 
 def test_weights_that_run_away_end_the_training(told: Told) -> None:
+    at = learner(split(), steps_per_epoch=5)
+    at._task.parameters["learning_rate"] = 1e30
     with pytest.raises(Failure, match=r"The loss became (NaN|infinite) at step \d of 5"):
-        fitting(learner(split(), steps_per_epoch=5, learning_rate=1.0), told).run()
+        fitting(at, told).run()
 
 
 class Scripted(Fit):
