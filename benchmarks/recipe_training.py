@@ -65,7 +65,8 @@ def train(
     os.close(writing)
     told.join()
     minutes = round((time.monotonic() - began) / 60, 2)
-    return result["metrics"] | {"minutes": minutes, "epochs": result["epochs"], "best_epoch": result["best_epoch"]}
+    metrics: dict[str, Any] = result["metrics"]
+    return metrics | {"minutes": minutes, "epochs": result["epochs"], "best_epoch": result["best_epoch"]}
 
 
 def _tell(pipe: int) -> None:

@@ -105,7 +105,7 @@ class Tabular:
         kept = [place for place, value in enumerate(values) if value not in (None, "")]
         if manifest["decision"]["kind"] == "value":
             told = np.asarray(outputs["value"]).reshape(-1)[kept]
-            return evaluation.regression(told, np.array([float(values[place]) for place in kept]))
+            return evaluation.regression(told, columns.single([columns.number(values[place]) for place in kept]))
         labels = [columns.category(values[place]) for place in kept]
         return labelled.assessed(outputs["scores"][kept], labels, labels=manifest["labels"])
 

@@ -68,13 +68,12 @@ PARAMETERS = (
     ),
     *training_parameters(
         classifier=True,
-        epochs=30,
-        batch_size=64,
-        learning_rate=0.002,
+        epochs=16,
+        batch_size=32,
+        learning_rate=0.0015,
         schedule="cosine",
-        warmup_steps=50,
         clip_norm=1.0,
-        early_stopping=10,
+        early_stopping=6,
     ),
 )
 

@@ -289,7 +289,10 @@ def test_the_onnx_file_is_the_keras_model(tmp_path: Path, layout: columns.Layout
 
 
 def test_rows_are_encoded_for_training_as_requests_are_for_serving() -> None:
-    rows = [{"plain": 3, "huge": None, "one": "a", "two": "x"}, {"plain": True, "huge": 1e300, "one": None, "two": "d"}]
+    rows: list[dict[str, Any]] = [
+        {"plain": 3, "huge": None, "one": "a", "two": "x"},
+        {"plain": True, "huge": 1e300, "one": None, "two": "d"},
+    ]
     found = columns.Encoder(LAYOUT).encode(LAYOUT.columns_of(rows))
     np.testing.assert_array_equal(found["numbers"], np.array([[3, np.nan], [1, np.nan]], np.float32))
     assert found["categories"].tolist() == [[2, 5], [0, 8]]

@@ -228,10 +228,16 @@ def test_a_script_of_many_letters_has_a_vocabulary_that_holds_them(tmp_path: Pat
 
 
 @given(st.text(max_size=60), st.integers(2, 1000))
-def test_hashed_pieces_are_within_their_range_and_case_matters_for_shapes_only(text: str, size: int) -> None:
+def test_hashed_pieces_are_within_their_range_and_each_there_once(text: str, size: int) -> None:
     found = texts.hashed(text, size)
     assert found.tolist() == sorted(set(found.tolist()))
     assert all(1 <= number < size for number in found)
+
+
+def test_capital_letters_tell_in_the_shapes_of_words_alone() -> None:
+    small, capital = (set(texts.hashed(text, 1_000_003).tolist()) for text in ("call now", "CALL now"))
+    assert len(small - capital) == len(capital - small) == 1
+    assert len(small & capital) > 10
 
 
 @given(st.integers(1, 60), st.integers(1, 17), st.integers(1, 9), st.integers(0, 5), st.booleans())
