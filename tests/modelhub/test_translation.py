@@ -33,7 +33,7 @@ WORDS = {
     "eight": "ocho", "nine": "nueve", "ten": "diez", "and": "y", "or": "o",
 }  # fmt: skip
 SMALL = {
-    "epochs": 14, "learning_rate": 0.004, "warmup_steps": 20, "batch_tokens": 512, "vocabulary_size": 340,
+    "epochs": 10, "learning_rate": 0.004, "warmup_steps": 30, "batch_tokens": 384, "vocabulary_size": 340,
     "max_tokens": 30, "width": 64, "hidden": 128, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.05, "beam": 3,
 }  # fmt: skip
 Row = dict[str, str]
@@ -100,7 +100,7 @@ class Trained(NamedTuple):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """One training, as a job does it."""
     folder, heard, validation = tmp_path_factory.mktemp("trained"), Heard(), counted(60, seed=1)
-    result = child.run(task(folder, counted(600, seed=0), validation), folder=folder, report=heard)
+    result = child.run(task(folder, counted(1500, seed=0), validation), folder=folder, report=heard)
     return Trained(folder, json.loads(json.dumps(result)), heard, validation)
 
 
