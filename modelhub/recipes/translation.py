@@ -224,7 +224,7 @@ def padded_length(longest: int) -> int:
     return next((size for size in BUCKETS if size >= longest), longest)
 
 
-def padded(rows: Sequence[Sequence[int]], *, length: int) -> NDArray[np.int32]:
+def padded(rows: Sequence[Sequence[int] | NDArray[np.int32]], *, length: int) -> NDArray[np.int32]:
     """Rows of tokens as int32 (rows, length)."""
     tokens = np.full((len(rows), length), PAD, np.int32)
     for place, row in zip(tokens, rows, strict=True):

@@ -297,7 +297,7 @@ def _together(rows: Sequence[Ids]) -> Ids:
 
 def _spread(count: int, most: int) -> list[int]:
     """At most so many places, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    return [int(place) for place in np.linspace(0, count - 1, min(count, most))]
 
 
 def _pairs(items: Sequence["Item"], *, split: str, report: "Reporter") -> list[Pair]:

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from modelhub.recipes.translation_export import EPSILON, IMPOSSIBLE, Sizes, positions
+from modelhub.recipes.translation_export import EPSILON, Sizes, positions
+from modelhub.seq2seq import IMPOSSIBLE
 
 PAD = 0
 
@@ -143,15 +144,22 @@ class Inner(keras.layers.Layer):  # type: ignore[misc]
         return states + how.dropped(self.output_.applied(inner, how))
 
 
-class Layer(keras.layers.Layer):  # type: ignore[misc]
-    """A layer of the encoder, or, with `cross`, of the decoder."""
+class EncoderLayer(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that reads the source."""
 
-    def __init__(self, sizes: Sizes, *, cross: bool, **named: Any) -> None:
+    def __init__(self, sizes: Sizes, **named: Any) -> None:
         super().__init__(**named)
         self.self_attention = SelfAttention(sizes, name="self")
-        self.cross_attention = CrossAttention(sizes, name="cross") if cross else None
         self.inner = Inner(sizes, name="inner")
         self.built = True
+
+
+class DecoderLayer(EncoderLayer):
+    """A layer that writes the target, and looks at the source."""
+
+    def __init__(self, sizes: Sizes, **named: Any) -> None:
+        super().__init__(sizes, **named)
+        self.cross_attention = CrossAttention(sizes, name="cross")
 
 
 class Transformer(keras.Model):  # type: ignore[misc]
@@ -166,9 +174,9 @@ class Transformer(keras.Model):  # type: ignore[misc]
         self.dropout = dropout
         spread = keras.initializers.RandomNormal(stddev=sizes.width**-0.5)
         self.embedding = self.add_weight(shape=(sizes.vocabulary, sizes.width), initializer=spread, name="embedding")
-        self.encoder = [Layer(sizes, cross=False, name=f"encoder_{n}") for n in range(sizes.encoder_layers)]
+        self.encoder = [EncoderLayer(sizes, name=f"encoder_{n}") for n in range(sizes.encoder_layers)]
         self.encoder_norm = Norm(sizes.width, name="encoder_norm")
-        self.decoder = [Layer(sizes, cross=True, name=f"decoder_{n}") for n in range(sizes.decoder_layers)]
+        self.decoder = [DecoderLayer(sizes, name=f"decoder_{n}") for n in range(sizes.decoder_layers)]
         self.decoder_norm = Norm(sizes.width, name="decoder_norm")
         self._positions = positions(sizes.width)
         self.built = True
@@ -214,7 +222,7 @@ class Transformer(keras.Model):  # type: ignore[misc]
             for number, layer in enumerate(layers):
                 found |= _weights(f"{side}.{number}.self", layer.self_attention)
                 found |= _weights(f"{side}.{number}.inner", layer.inner)
-                if layer.cross_attention is not None:
+                if isinstance(layer, DecoderLayer):
                     found |= _weights(f"{side}.{number}.cross", layer.cross_attention)
         return {name: np.asarray(weight.value, np.float32) for name, weight in found.items()}
 
@@ -281,7 +289,7 @@ def _attention(query: Any, key: Any, value: Any, *, mask: Any, of: Any, at: Any,
 def _shape(tokens: Any) -> tuple[Any, Any]:
     """Rows and length, as numbers where they are known."""
     dynamic = tf.shape(tokens)
-    return tuple(dynamic[n] if size is None else size for n, size in enumerate(tokens.shape))  # type: ignore[return-value]
+    return tuple(dynamic[n] if size is None else size for n, size in enumerate(tokens.shape))
 
 
 def _weights(prefix: str, layer: Any) -> dict[str, Any]:
