@@ -75,6 +75,7 @@ def main() -> None:
 
 def train(folder: Path, *, minutes: float, parameters: dict[str, Any]) -> dict[str, Any]:
     """Trains the recipe; gives what was reached."""
+    splits = _written(folder)
     task = Task(
         recipe="translator",
         parameters=checked(recipes.get("translator").parameters, parameters),
@@ -83,7 +84,8 @@ def train(folder: Path, *, minutes: float, parameters: dict[str, Any]) -> dict[s
         columns=[],
         max_pixels=0,
         seconds=minutes * 60,
-        **_written(folder),
+        train=splits["train"],
+        validation=splits["validation"],
     )
     report = Printed()
     result = child.run(task, folder=folder, report=report)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from modelhub.trainer.task import Item, Task
 
 VOCABULARY = "vocabulary.model"
+# As European languages in a vocabulary of thousands of pieces have it.
+BYTES_A_PIECE = 3
 HEAD_WIDTH = 64
-# What a row of tokens is padded to; requests of one length run together.
+# What a row of tokens is padded to; texts of about one length run together.
 BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 SIGNATURE = Signature(
@@ -174,8 +176,8 @@ class TranslationPipeline:
         self._usual = usual
 
     def buckets(self, inputs: Tensors) -> int:
-        """The length that `encode` pads these texts to. Raises Invalid as `encode` does."""
-        return padded_length(max(map(len, self._ids(inputs["text"])), default=0))
+        """About the length that these texts are padded to, by their bytes: to find the pieces would not be cheap."""
+        return padded_length(max(map(len, inputs["text"]), default=0) // BYTES_A_PIECE + 1)
 
     def encode(self, inputs: Tensors) -> Tensors:
         """Texts to tokens, each row ended by the end and padded; raises Invalid for what is empty, or too long."""
@@ -224,7 +226,7 @@ def padded_length(longest: int) -> int:
     return next((size for size in BUCKETS if size >= longest), longest)
 
 
-def padded(rows: Sequence[Sequence[int]], *, length: int) -> NDArray[np.int32]:
+def padded(rows: Sequence[Sequence[int] | NDArray[np.int32]], *, length: int) -> NDArray[np.int32]:
     """Rows of tokens as int32 (rows, length)."""
     tokens = np.full((len(rows), length), PAD, np.int32)
     for place, row in zip(tokens, rows, strict=True):

@@ -24,6 +24,8 @@ EPSILON = 1e-6
 MAX_POSITIONS = 512
 
 Weights = Mapping[str, NDArray[np.float32]]
+# Of a tensor: sizes, and names of those that are free.
+Shape = Sequence[str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,24 +169,22 @@ def _decoder_layer(graph: "_Graph", layer: int, state: str, by_row: str) -> str:
     return graph.feed_forward(f"{name}.inner", state)
 
 
-def _tensor(name: str, dtype: int, shape: list[str | int]) -> Any:
+def _tensor(name: str, dtype: int, shape: Shape) -> Any:
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
 def _sources(sizes: Sizes) -> list[Any]:
     found = [_tensor("mask", TensorProto.FLOAT, ["rows", 1, 1, "length"])]
     for layer in range(sizes.decoder_layers):
-        key, value = (
-            ["rows", sizes.heads, sizes.head_width, "length"],
-            ["rows", sizes.heads, "length", sizes.head_width],
-        )
+        key: Shape = ["rows", sizes.heads, sizes.head_width, "length"]
+        value: Shape = ["rows", sizes.heads, "length", sizes.head_width]
         found.append(_tensor(f"cross_key_{layer}", TensorProto.FLOAT, key))
         found.append(_tensor(f"cross_value_{layer}", TensorProto.FLOAT, value))
     return found
 
 
 def _caches(sizes: Sizes, *, prefix: str, rows: str, steps: str) -> list[Any]:
-    shape: list[str | int] = [rows, sizes.heads, steps, sizes.head_width]
+    shape: Shape = [rows, sizes.heads, steps, sizes.head_width]
     return [
         _tensor(f"{prefix}{kind}_{layer}", TensorProto.FLOAT, shape)
         for layer in range(sizes.decoder_layers)

@@ -38,7 +38,7 @@ def compared(bundle: Bundle, model: Transformer, sources: Sequence[Ids]) -> dict
         for row, length, end in zip(found.tokens, found.lengths, ended, strict=True)
     ]
     targets = translation.padded(rows, length=max(map(len, rows)))
-    likely = tf.nn.log_softmax(model(tokens, targets[:, :-1])).numpy()
+    likely = tf.nn.log_softmax(model.logits(tokens, targets[:, :-1])).numpy()
     return _differences(likely, targets[:, 1:], found.scores, counts=np.array([len(row) - 1 for row in rows]))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,11 +247,7 @@ class TranslationLearner:
 
     def _forced(self, model: Transformer, steps: int | None) -> tuple[float, float, float]:
         """Of the validation split, or its first batches: nats, tokens that are the likeliest, and tokens."""
-
-        @tf.function(input_signature=(TOKENS, TOKENS), autograph=False)  # type: ignore[untyped-decorator]
-        def measured(source: Any, target: Any) -> Any:
-            return translation_model.measured(model, source, target)
-
+        measured = self._measuring(model)
         order = _by_length(self._validation, ties=np.arange(len(self._validation)))
         plan = batch_plan(self._validation, tokens=self._parameters["batch_tokens"])
         totals = np.zeros(3)
@@ -260,6 +257,15 @@ class TranslationLearner:
             target = _together([self._validation.targets[place] for place in places])
             totals += [float(one) for one in measured(source, target)]
         return float(totals[0]), float(totals[1]), float(totals[2])
+
+    @cache  # noqa: B019 - one learner and one model live as long as the process
+    def _measuring(self, model: Transformer) -> Any:
+        """What is measured of a batch, traced once."""
+        return tf.function(
+            lambda source, target: translation_model.measured(model, source, target),
+            input_signature=(TOKENS, TOKENS),
+            autograph=False,
+        )
 
 
 def batch_plan(split: Split, *, tokens: int) -> list[tuple[int, int]]:
@@ -291,7 +297,7 @@ def _together(rows: Sequence[Ids]) -> Ids:
 
 def _spread(count: int, most: int) -> list[int]:
     """At most so many places, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    return [int(place) for place in np.linspace(0, count - 1, min(count, most))]
 
 
 def _pairs(items: Sequence["Item"], *, split: str, report: "Reporter") -> list[Pair]:

@@ -4,6 +4,8 @@ Vaswani et al. 2017 (arXiv:1706.03762); normalisation before each part as in Xio
 embeddings shared with the output as in Press and Wolf 2017 (arXiv:1608.05859).
 """
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from modelhub.recipes.translation_export import EPSILON, IMPOSSIBLE, Sizes, positions
+from modelhub.recipes.translation_export import EPSILON, Sizes, positions
+from modelhub.seq2seq import IMPOSSIBLE
 
 PAD = 0
 
 
 class Linear(keras.layers.Layer):  # type: ignore[misc]
-    """A product and a bias over the last dimension; all others are taken as one, so that it is one matrix product."""
+    """A product and a bias."""
 
     def __init__(self, inputs: int, outputs: int, **named: Any) -> None:
         super().__init__(**named)
@@ -26,10 +29,9 @@ class Linear(keras.layers.Layer):  # type: ignore[misc]
         self.bias = self.add_weight(shape=(outputs,), initializer="zeros", name="bias")
         self.built = True
 
-    def call(self, states: Any) -> Any:
-        """float32 (…, inputs) to (n, outputs)."""
-        flat = tf.reshape(states, (-1, states.shape[-1]))
-        return tf.nn.bias_add(tf.matmul(flat, self.kernel.value), self.bias.value)
+    def applied(self, states: Any, how: "Pass") -> Any:
+        """float32 (n, inputs) to (n, outputs)."""
+        return tf.nn.bias_add(how.product(states, self.kernel.value), self.bias.value)
 
 
 class Norm(keras.layers.Layer):  # type: ignore[misc]
@@ -41,22 +43,27 @@ class Norm(keras.layers.Layer):  # type: ignore[misc]
         self.beta = self.add_weight(shape=(width,), initializer="zeros", name="beta")
         self.built = True
 
-    def call(self, states: Any) -> Any:
+    def normed(self, states: Any) -> Any:
         mean = tf.reduce_mean(states, -1, keepdims=True)
         centred = states - mean
         variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
         return centred * tf.math.rsqrt(variance + EPSILON) * self.gamma.value + self.beta.value
 
 
-class Noise:
-    """Dropout whose masks are a function of the batch's seed: int32 (2,), None where nothing is left out."""
+class Pass:
+    """How a pass through the model is done: exactly, or, while it learns, with dropout and in coarse products.
 
-    def __init__(self, rate: float, seed: Any) -> None:
-        self._dropped = round(rate * 256)
+    Dropout's masks are a function of the batch's seed, int32 (2,); without a seed nothing is left out. Where the
+    processor multiplies bfloat16 at several times its speed, products of a pass that learns are of such numbers.
+    """
+
+    def __init__(self, *, dropout: float = 0.0, seed: Any = None) -> None:
+        self._dropped = round(dropout * 256)
         self._seed = seed
         self._uses = 0
+        self._coarse = seed is not None and multiplies_bfloat16()
 
-    def __call__(self, states: Any) -> Any:
+    def dropped(self, states: Any) -> Any:
         """Leaves out values of states (n, width), the width a multiple of 4; a byte of random bits decides on each."""
         if self._seed is None or not self._dropped:
             return states
@@ -67,6 +74,21 @@ class Noise:
         bytes_ = tf.reshape(tf.bitcast(bits, tf.uint8), (rows, width))
         kept = tf.cast(bytes_ >= tf.constant(self._dropped, tf.uint8), tf.float32)
         return states * (kept * (256 / (256 - self._dropped)))
+
+    def product(self, states: Any, kernel: Any, *, transposed: bool = False) -> Any:
+        """States (n, inputs) by a kernel (inputs, outputs), or its transpose, to float32 (n, outputs)."""
+        if self._coarse:
+            states, kernel = tf.cast(states, tf.bfloat16), tf.cast(kernel, tf.bfloat16)
+        return tf.cast(tf.matmul(states, kernel, transpose_b=transposed), tf.float32)
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16."""
+    try:
+        return "_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
 
 
 class SelfAttention(keras.layers.Layer):  # type: ignore[misc]
@@ -80,11 +102,11 @@ class SelfAttention(keras.layers.Layer):  # type: ignore[misc]
         self.output_ = Linear(sizes.width, sizes.width, name="output")
         self.built = True
 
-    def call(self, states: Any, mask: Any, shape: Any, noise: Noise) -> Any:
+    def added(self, states: Any, mask: Any, shape: Any, how: Pass) -> Any:
         """States (rows × length, width), shape (rows, length)."""
-        query, key, value = tf.split(self.query_key_value(self.norm(states)), 3, axis=-1)
+        query, key, value = tf.split(self.query_key_value.applied(self.norm.normed(states), how), 3, axis=-1)
         looked = _attention(query, key, value, mask=mask, of=shape, at=shape, sizes=self.sizes)
-        return states + noise(self.output_(looked))
+        return states + how.dropped(self.output_.applied(looked, how))
 
 
 class CrossAttention(keras.layers.Layer):  # type: ignore[misc]
@@ -99,12 +121,12 @@ class CrossAttention(keras.layers.Layer):  # type: ignore[misc]
         self.output_ = Linear(sizes.width, sizes.width, name="output")
         self.built = True
 
-    def call(self, states: Any, source: Any, mask: Any, shapes: tuple[Any, Any], noise: Noise) -> Any:
+    def added(self, states: Any, source: Any, mask: Any, shapes: tuple[Any, Any], how: Pass) -> Any:
         """States (rows × target length, width), source (rows × source length, width); shapes of both."""
-        key, value = tf.split(self.key_value(source), 2, axis=-1)
-        query = self.query(self.norm(states))
+        key, value = tf.split(self.key_value.applied(source, how), 2, axis=-1)
+        query = self.query.applied(self.norm.normed(states), how)
         looked = _attention(query, key, value, mask=mask, of=shapes[0], at=shapes[1], sizes=self.sizes)
-        return states + noise(self.output_(looked))
+        return states + how.dropped(self.output_.applied(looked, how))
 
 
 class Inner(keras.layers.Layer):  # type: ignore[misc]
@@ -117,19 +139,27 @@ class Inner(keras.layers.Layer):  # type: ignore[misc]
         self.output_ = Linear(sizes.hidden, sizes.width, name="output")
         self.built = True
 
-    def call(self, states: Any, noise: Noise) -> Any:
-        return states + noise(self.output_(tf.nn.relu(self.hidden(self.norm(states)))))
+    def added(self, states: Any, how: Pass) -> Any:
+        inner = tf.nn.relu(self.hidden.applied(self.norm.normed(states), how))
+        return states + how.dropped(self.output_.applied(inner, how))
 
 
-class Layer(keras.layers.Layer):  # type: ignore[misc]
-    """A layer of the encoder, or, with `cross`, of the decoder."""
+class EncoderLayer(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that reads the source."""
 
-    def __init__(self, sizes: Sizes, *, cross: bool, **named: Any) -> None:
+    def __init__(self, sizes: Sizes, **named: Any) -> None:
         super().__init__(**named)
         self.self_attention = SelfAttention(sizes, name="self")
-        self.cross_attention = CrossAttention(sizes, name="cross") if cross else None
         self.inner = Inner(sizes, name="inner")
         self.built = True
+
+
+class DecoderLayer(EncoderLayer):
+    """A layer that writes the target, and looks at the source."""
+
+    def __init__(self, sizes: Sizes, **named: Any) -> None:
+        super().__init__(sizes, **named)
+        self.cross_attention = CrossAttention(sizes, name="cross")
 
 
 class Transformer(keras.Model):  # type: ignore[misc]
@@ -144,37 +174,36 @@ class Transformer(keras.Model):  # type: ignore[misc]
         self.dropout = dropout
         spread = keras.initializers.RandomNormal(stddev=sizes.width**-0.5)
         self.embedding = self.add_weight(shape=(sizes.vocabulary, sizes.width), initializer=spread, name="embedding")
-        self.encoder = [Layer(sizes, cross=False, name=f"encoder_{n}") for n in range(sizes.encoder_layers)]
+        self.encoder = [EncoderLayer(sizes, name=f"encoder_{n}") for n in range(sizes.encoder_layers)]
         self.encoder_norm = Norm(sizes.width, name="encoder_norm")
-        self.decoder = [Layer(sizes, cross=True, name=f"decoder_{n}") for n in range(sizes.decoder_layers)]
+        self.decoder = [DecoderLayer(sizes, name=f"decoder_{n}") for n in range(sizes.decoder_layers)]
         self.decoder_norm = Norm(sizes.width, name="decoder_norm")
         self._positions = positions(sizes.width)
         self.built = True
 
-    def call(self, source: Any, target: Any) -> Any:
+    def logits(self, source: Any, target: Any) -> Any:
         """Logits float32 (rows, target length, vocabulary) of the token after each of the target's."""
-        states = self.states(source, target, seed=None)
+        states = self.states(source, target, Pass())
         logits = tf.matmul(states, self.embedding.value, transpose_b=True)
         return tf.reshape(logits, (*_shape(target), self.sizes.vocabulary))
 
-    def states(self, source: Any, target: Any, *, seed: Any) -> Any:
+    def states(self, source: Any, target: Any, how: Pass) -> Any:
         """Float32 (rows × target length, width): of which the product with the embedding are the logits."""
-        noise = Noise(self.dropout, seed)
         of_source, of_target = _shape(source), _shape(target)
         mask = tf.cast(tf.equal(source, PAD), tf.float32)[:, None, None, :] * IMPOSSIBLE
         both = embedded(self.embedding.value, tf.concat([tf.reshape(source, (-1,)), tf.reshape(target, (-1,))], 0))
         scaled = both * np.float32(np.sqrt(self.sizes.width))
-        encoded = noise(self._placed(scaled[: of_source[0] * of_source[1]], of_source))
+        encoded = how.dropped(self._placed(scaled[: of_source[0] * of_source[1]], of_source))
         for layer in self.encoder:
-            encoded = layer.inner(layer.self_attention(encoded, mask, of_source, noise), noise)
-        encoded = self.encoder_norm(encoded)
+            encoded = layer.inner.added(layer.self_attention.added(encoded, mask, of_source, how), how)
+        encoded = self.encoder_norm.normed(encoded)
         earlier = (1 - tf.linalg.band_part(tf.ones((of_target[1], of_target[1])), -1, 0)) * IMPOSSIBLE
-        states = noise(self._placed(scaled[of_source[0] * of_source[1] :], of_target))
+        states = how.dropped(self._placed(scaled[of_source[0] * of_source[1] :], of_target))
         for layer in self.decoder:
-            states = layer.self_attention(states, earlier, of_target, noise)
-            states = layer.cross_attention(states, encoded, mask, (of_target, of_source), noise)
-            states = layer.inner(states, noise)
-        return self.decoder_norm(states)
+            states = layer.self_attention.added(states, earlier, of_target, how)
+            states = layer.cross_attention.added(states, encoded, mask, (of_target, of_source), how)
+            states = layer.inner.added(states, how)
+        return self.decoder_norm.normed(states)
 
     def _placed(self, states: Any, shape: Any) -> Any:
         """States (rows × length, width) with what tells their places apart."""
@@ -193,7 +222,7 @@ class Transformer(keras.Model):  # type: ignore[misc]
             for number, layer in enumerate(layers):
                 found |= _weights(f"{side}.{number}.self", layer.self_attention)
                 found |= _weights(f"{side}.{number}.inner", layer.inner)
-                if layer.cross_attention is not None:
+                if isinstance(layer, DecoderLayer):
                     found |= _weights(f"{side}.{number}.cross", layer.cross_attention)
         return {name: np.asarray(weight.value, np.float32) for name, weight in found.items()}
 
@@ -205,11 +234,12 @@ def loss(model: Transformer, source: Any, target: Any, *, seed: Any, smoothing: 
     alike (Szegedy et al. 2016, arXiv:1512.00567, section 7); what that adds is a product of states with the mean
     embedding, so that the logits are gone through only once.
     """
-    states = model.states(source, target[:, :-1], seed=seed)
+    how = Pass(dropout=model.dropout, seed=seed)
+    states = model.states(source, target[:, :-1], how)
     truths = tf.reshape(target[:, 1:], (-1,))
     counted = tf.cast(tf.not_equal(truths, PAD), tf.float32)
     embedding = model.embedding.value
-    logits = tf.matmul(states, embedding, transpose_b=True)
+    logits = how.product(states, embedding, transposed=True)
     # By its name: what `tf.nn` has for it goes through the logits several times where operations are deterministic.
     entropies = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=truths).loss
     tokens = tf.reduce_sum(counted)
@@ -223,7 +253,7 @@ def loss(model: Transformer, source: Any, target: Any, *, seed: Any, smoothing: 
 
 def measured(model: Transformer, source: Any, target: Any) -> tuple[Any, Any, Any]:
     """The sum of the target tokens' cross-entropies in nats, how many are the likeliest, and how many there are."""
-    logits = model(source, target[:, :-1])
+    logits = model.logits(source, target[:, :-1])
     truths = target[:, 1:]
     counted = tf.cast(tf.not_equal(truths, PAD), tf.float32)
     entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(truths, logits)
@@ -259,7 +289,7 @@ def _attention(query: Any, key: Any, value: Any, *, mask: Any, of: Any, at: Any,
 def _shape(tokens: Any) -> tuple[Any, Any]:
     """Rows and length, as numbers where they are known."""
     dynamic = tf.shape(tokens)
-    return tuple(dynamic[n] if size is None else size for n, size in enumerate(tokens.shape))  # type: ignore[return-value]
+    return tuple(dynamic[n] if size is None else size for n, size in enumerate(tokens.shape))
 
 
 def _weights(prefix: str, layer: Any) -> dict[str, Any]:

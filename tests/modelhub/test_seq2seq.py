@@ -24,10 +24,12 @@ def plainly(made: Weights) -> LogProbabilities:
     def norm(name: str, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON)
-        return scaled * made[f"{name}.gamma"] + made[f"{name}.beta"]
+        found: Array = scaled * made[f"{name}.gamma"] + made[f"{name}.beta"]
+        return found
 
     def linear(name: str, x: Array) -> Array:
-        return x @ made[f"{name}.kernel"] + made[f"{name}.bias"]
+        found: Array = x @ made[f"{name}.kernel"] + made[f"{name}.bias"]
+        return found
 
     def attention(query: Array, key: Array, value: Array, *, causal: bool) -> Array:
         found = []

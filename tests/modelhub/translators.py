@@ -15,22 +15,22 @@ NAME = "model.seq2seq.zip"
 BANNED = (PAD, START, UNKNOWN)
 
 
-def weights(seed: int) -> dict[str, NDArray[np.float32]]:
+def weights(seed: int, sizes: Sizes = SIZES) -> dict[str, NDArray[np.float32]]:
     """A translator that has learned nothing; its ends are likely enough that hypotheses of all lengths come up."""
     random = np.random.default_rng(seed)
-    width = SIZES.width
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (SIZES.vocabulary, width)}
+    width = sizes.width
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (sizes.vocabulary, width)}
 
     def part(name: str, **products: tuple[int, int]) -> None:
         shapes.update({f"{name}.norm.gamma": (width,), f"{name}.norm.beta": (width,)})
         for product, size in products.items():
             shapes.update({f"{name}.{product}.kernel": size, f"{name}.{product}.bias": size[1:]})
 
-    for side, layers in (("encoder", SIZES.encoder_layers), ("decoder", SIZES.decoder_layers)):
+    for side, layers in (("encoder", sizes.encoder_layers), ("decoder", sizes.decoder_layers)):
         shapes.update({f"{side}.norm.gamma": (width,), f"{side}.norm.beta": (width,)})
         for layer in range(layers):
             part(f"{side}.{layer}.self", query_key_value=(width, 3 * width), output=(width, width))
-            part(f"{side}.{layer}.inner", hidden=(width, SIZES.hidden), output=(SIZES.hidden, width))
+            part(f"{side}.{layer}.inner", hidden=(width, sizes.hidden), output=(sizes.hidden, width))
             if side == "decoder":
                 part(f"{side}.{layer}.cross", query=(width, width), key_value=(width, 2 * width), output=(width, width))
     found = {name: (random.normal(size=shape) * 0.4).astype(np.float32) for name, shape in shapes.items()}
@@ -38,20 +38,20 @@ def weights(seed: int) -> dict[str, NDArray[np.float32]]:
     return found | {name: 1 + array for name, array in found.items() if name.endswith("gamma")}
 
 
-def settings() -> Settings:
+def settings(sizes: Sizes = SIZES) -> Settings:
     return Settings(
-        vocabulary=SIZES.vocabulary, layers=SIZES.decoder_layers, heads=SIZES.heads, head_width=SIZES.head_width,
+        vocabulary=sizes.vocabulary, layers=sizes.decoder_layers, heads=sizes.heads, head_width=sizes.head_width,
         pad=PAD, start=START, end=END,
     )  # fmt: skip
 
 
-def bundle(folder: Path, made: Weights) -> Bundle:
+def bundle(folder: Path, made: Weights, sizes: Sizes = SIZES) -> Bundle:
     path = folder / NAME
     translation_export.write_bundle(
         path,
-        encoder=translation_export.encoder_graph(made, SIZES),
-        decoder=translation_export.decoder_graph(made, SIZES, banned=BANNED),
-        settings=settings(),
+        encoder=translation_export.encoder_graph(made, sizes),
+        decoder=translation_export.decoder_graph(made, sizes, banned=BANNED),
+        settings=settings(sizes),
     )
     return Bundle(path)
 
