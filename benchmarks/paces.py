@@ -246,7 +246,7 @@ def _serve(who: str, name: str, scratch: Path) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What the libraries print is no answer.
     recipe = recipes.get(name)
-    given = {"target": recipe_tables.TARGET} if name == "tabular" else {}
+    given: dict[str, Any] = {"target": recipe_tables.TARGET} if name == "tabular" else {}
     known = {parameter.name for parameter in recipe.parameters}
     limit = {"steps_per_epoch": STEPS[name]} if who == "ours" and "steps_per_epoch" in known else {}
     parameters = checked(recipe.parameters, given | limit)

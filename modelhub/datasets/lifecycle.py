@@ -42,7 +42,7 @@ def create(
 
     A table's columns may be given their types; `about` is what `change` takes.
     """
-    facts = _checked(about or {}, now)
+    facts: Any = _checked(about or {}, now)
     taken = Conflict(
         f"There is a data set {name!r} already.", errors=(FieldError("name", "Expected a name not in use."),)
     )
