@@ -3,21 +3,12 @@
 The database links the rows of a tenant into a chain when the transaction commits (`audit_chain.py` says how).
 """
 
-from typing import Any, TypedDict
+from typing import Any
 
 from tenants import origin
 from tenants.models import AuditEvent, OperatorEvent, Tenant
 
 SUBJECT_LENGTH = 120
-
-
-class _Where(TypedDict):
-    """The columns of a row that say from where."""
-
-    address: str
-    forwarded_for: str
-    user_agent: str
-    request_id: str
 
 
 def record(*, tenant: Tenant | str, actor: str, verb: str, subject: str, **detail: Any) -> None:
@@ -31,7 +22,8 @@ def record_of_operators(*, actor: str, verb: str, subject: str, **detail: Any) -
     OperatorEvent.objects.create(actor=actor, verb=verb, subject=subject[:SUBJECT_LENGTH], detail=detail, **_origin())
 
 
-def _origin() -> _Where:
+def _origin() -> Any:
+    """The columns of a row that say from where."""
     where = origin.current()
     return {
         "address": where.address,
