@@ -143,8 +143,8 @@ class Door:
 
 def _body_limit(path: str) -> int:
     if UPLOAD_PATH.fullmatch(path):
-        return settings.DATASET_MAX_UPLOAD_BYTES
-    return settings.DATASET_MAX_PART_BYTES if PART_PATH.fullmatch(path) else settings.API_MAX_BODY_BYTES
+        return int(settings.DATASET_MAX_UPLOAD_BYTES)
+    return int(settings.DATASET_MAX_PART_BYTES if PART_PATH.fullmatch(path) else settings.API_MAX_BODY_BYTES)
 
 
 def _check_database() -> None:
