@@ -39,7 +39,7 @@ class Item:
     size: int
     target: str = ""
     group: str = ""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)
 
     @property
     def rows(self) -> int:

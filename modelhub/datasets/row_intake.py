@@ -103,9 +103,13 @@ class Intake:
     encodings: dict[str, str] = field(default_factory=dict)
     formulas: list[str] = field(default_factory=list)
     formula_count: int = 0
+    prefix: str = ""
 
     def read(self, source: Source) -> None:
         """Takes in all files of the upload. Raises archives.Unsafe."""
+        if self.work.base is not None:
+            # Rows that are added have names of their own, for a file of the same name may have been read before.
+            self.prefix = f"added-{hashlib.sha256(self.work.base.as_bytes()).hexdigest()[:8]}/"
         if source.is_archive:
             with Archive(source.path, limits=self.work.limits) as archive:
                 self._read_archive(archive)
@@ -147,13 +151,11 @@ class Intake:
             self.report.leave_out(file.name, str(error))
 
     def _read_rows(self, file: _File, reader: Reader) -> None:
-        # Rows that are added have names of their own, for a file of the same name may have been read before.
-        prefix = f"added-{len(self.work.base.items)}/" if self.work.base else ""
         roles: _Roles | None = None
         for number, row in enumerate(reader):
             if number % ROWS_BETWEEN_NEWS == 0:
                 self.work.progress(min(file.before + reader.position, file.total), max(file.total, 1))
-            name = f"{prefix}{file.name}:{row.line}"
+            name = f"{self.prefix}{file.name}:{row.line}"
             try:
                 if row.problem:
                     raise BadItem(row.problem)
@@ -163,6 +165,9 @@ class Intake:
                 if roles is None and not row.problem and file.form.delimiter:
                     raise
                 self.report.leave_out(name, str(error))
+
+        if roles is None and reader.columns:
+            self._begin(reader)
 
     def _begin(self, reader: Reader) -> _Roles:
         """What the columns say, by the first good row; raises BadItem if some are missing."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -15,8 +16,10 @@ def tone(seed: int, *, seconds: float = 0.5, rate: int = 16_000, channels: int =
     return np.repeat(wave.astype(np.float32)[:, None], channels, axis=1)
 
 
-def written(samples: NDArray[np.generic], *, rate: int = 16_000, form: str = "WAV") -> bytes:
-    """The samples as a sound file."""
+def written(samples: NDArray[Any], *, rate: int = 16_000, form: str = "WAV") -> bytes:
+    """The samples as a sound file; of 16 bits, whatever the format would make of them."""
+    if samples.dtype.kind == "f":
+        samples = (samples * 32767).round().astype(np.int16)
     body = io.BytesIO()
     soundfile.write(body, samples, rate, format=form)
     return body.getvalue()

@@ -1,6 +1,7 @@
 """Data sets of speech over HTTP: sound files of all sorts, their transcripts, and splits by speaker."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def three_hours() -> bytes:
     return written(np.zeros(3 * 3600 * 8_000, np.int16), rate=8_000, form="FLAC")
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "audio/silent.wav": (lambda: written(np.zeros(8_000, np.int16)), "silent"),
     "audio/nothing.wav": (lambda: written(np.zeros(0, np.int16)), "0 samples"),
     "audio/hours.flac": (three_hours, "10,800.0 seconds long; the limit is 60"),

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelhub.datasets import splits
@@ -26,6 +26,7 @@ def items_of(found: list[tuple[str, int, str]]) -> list[Item]:
     ]
 
 
+@settings(deadline=None)
 @given(found=contents, share=shares, seed=seeds)
 def test_each_class_keeps_two_to_train_on_and_one_to_validate(
     found: list[tuple[str, int, str]], share: float, seed: int
@@ -41,6 +42,7 @@ def test_each_class_keeps_two_to_train_on_and_one_to_validate(
             assert counts[target, "train"] >= 2
 
 
+@settings(deadline=None)
 @given(found=contents, share=shares, seed=seeds, order=st.randoms())
 def test_the_order_does_not_matter(found: list[tuple[str, int, str]], share: float, seed: int, order: object) -> None:
     items = items_of(found)
@@ -53,6 +55,7 @@ def test_the_order_does_not_matter(found: list[tuple[str, int, str]], share: flo
     assert ways[0] == ways[1]
 
 
+@settings(deadline=None)
 @given(found=contents, share=shares, seed=seeds)
 def test_no_group_is_on_both_sides(found: list[tuple[str, int, str]], share: float, seed: int) -> None:
     items = items_of(found)
@@ -72,7 +75,7 @@ def test_no_group_is_on_both_sides(found: list[tuple[str, int, str]], share: flo
 
 def test_a_content_that_is_there_often_is_kept_on_one_side() -> None:
     items = [Item("", f"{n}.jpg", sha256=str(n % 20), size=1) for n in range(100)]
-    divided = splits.assigned(items, split=Split(RATIO, 0.2, 3), stratum=lambda item: "")
+    divided = splits.assigned(items, split=Split(RATIO, 0.22, 3), stratum=lambda item: "")
     sides: dict[str, set[str]] = defaultdict(set)
     for item in divided:
         sides[item.sha256].add(item.split)

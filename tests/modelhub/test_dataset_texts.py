@@ -237,11 +237,11 @@ def test_what_makes_a_result_doubtful_is_a_warning(acme_client: APIClient) -> No
 
 def test_texts_that_are_nearly_the_same_are_counted_and_kept_together(acme_client: APIClient) -> None:
     texts = [(f"{word} {n % 10}{'!' * (n // 10)}", "ab"[n % 2]) for n in range(40) for word in ("Hello", "hello")]
-    report = uploaded(acme_client, KIND, as_csv(texts), CSV, split={"validation": 0.2})["report"]
+    report = uploaded(acme_client, KIND, as_csv(texts), CSV, split={"validation": 0.25})["report"]
     assert report["duplicates"]["exact"]["contents"] == 0
     assert (report["duplicates"]["near"]["contents"], report["duplicates"]["near"]["items"]) == (10, 80)
     assert report["duplicates"]["near"]["across_splits"] == 0
-    assert report["splits"]["validation"] == {"a": 8, "b": 8}
+    assert report["splits"]["validation"] == {"a": 16, "b": 16}
 
 
 def test_texts_in_both_given_splits_are_a_warning(acme_client: APIClient) -> None:
@@ -256,7 +256,8 @@ def test_texts_in_both_given_splits_are_a_warning(acme_client: APIClient) -> Non
 
 
 def test_lengths_and_vocabulary_are_reported(acme_client: APIClient) -> None:
-    content = uploaded(acme_client, KIND, as_csv([("One two", "a"), ("two, THREE", "b")] * 5), CSV)["report"]["content"]
+    body = as_json_lines([("One two", "a"), ("two, THREE", "b")] * 5)
+    content = uploaded(acme_client, KIND, body, JSON_LINES)["report"]["content"]
     assert content["words"]["train"] == {"min": 2, "mean": 2.0, "p50": 2, "p95": 2, "max": 2}
     assert content["vocabulary"]["words"] == 3
     assert content["vocabulary"]["most_frequent"][0] == {"value": "two", "count": 10}
