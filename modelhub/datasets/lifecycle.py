@@ -50,10 +50,10 @@ def create(
         raise taken
     try:
         with transaction.atomic():
-            dataset = Dataset.objects.create(
-                tenant=tenant, name=name, kind=kind, created_at=now,
-                split=split.as_json() if split else {}, columns=dict(columns or {}), **facts,
-            )  # fmt: skip
+            dataset = Dataset(tenant=tenant, name=name, kind=kind, created_at=now, **facts)
+            dataset.split = split.as_json() if split else {}
+            dataset.columns = dict(columns or {})
+            dataset.save(force_insert=True)
     except IntegrityError as error:
         raise taken from error
     audit.record(
