@@ -194,7 +194,8 @@ class Queue:
                     rows += work.rows
                 batch.append(work)
             self.running += len(batch)
-            self.huge_running += bool(batch) and self.is_huge(batch[0].bucket)
+            if self.usual_bucket is not None and batch:
+                self.huge_running += self.is_huge(batch[0].bucket)
             if left:
                 self.rows -= left
                 self.host.remove(self.tenant_id, left)
@@ -204,7 +205,8 @@ class Queue:
         """A batch that was taken has run; what has rows left is the next in turn."""
         with self.host.lock:
             self.running -= len(batch)
-            self.huge_running -= bool(batch) and self.is_huge(batch[0].bucket)
+            if self.usual_bucket is not None and batch:
+                self.huge_running -= self.is_huge(batch[0].bucket)
             for work in reversed(batch):
                 if work.rows_run and work.halfway:
                     self._went_back += 1
@@ -253,7 +255,7 @@ class Queue:
     def _next(self) -> deque[Work] | None:
         """The line of the work whose turn it is."""
         lines = self._lines
-        if self._huge_are_enough:
+        if self.usual_bucket is not None and self._huge_are_enough:
             lines = {bucket: line for bucket, line in lines.items() if not self.is_huge(bucket)}
         if len(lines) < 2:
             return next(iter(lines.values()), None)
