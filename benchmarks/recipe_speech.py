@@ -59,6 +59,17 @@ SETS = {
 }
 
 
+def items_of(folder: str) -> list[Item]:
+    """The recordings of a set, in the order of its transcripts."""
+    with (DATA / folder / "transcripts.csv").open(newline="") as file:
+        return [
+            Item(
+                file=str(DATA / folder / row["path"]), name=row["path"], target=row["transcript"], group=row["speaker"]
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
 class Spoken(Reporter):
     """Prints what a trainer would keep."""
 
@@ -74,13 +85,7 @@ class Spoken(Reporter):
 
 def main(name: str, given: Mapping[str, Any]) -> None:
     folder, split = SETS[name]
-    with (DATA / folder / "transcripts.csv").open(newline="") as file:
-        items = [
-            Item(
-                file=str(DATA / folder / row["path"]), name=row["path"], target=row["transcript"], group=row["speaker"]
-            )
-            for row in csv.DictReader(file)
-        ]
+    items = items_of(folder)
     held_out = split(items)
     task = Task(
         recipe=SpeechRecognizer.name,

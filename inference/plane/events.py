@@ -120,7 +120,7 @@ class Events:
             return
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         telling = asyncio.ensure_future(self._tell(stream, last_id, send))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -133,12 +133,12 @@ class Events:
 
     async def _tell(self, stream: _Stream, last_id: str, send: Send) -> None:
         """An event for each change, until the job's end or the stream's; a comment where nothing happens for long."""
-        await _write(send, f"retry: {RETRY_MS}\n\n".encode())
+        await write(send, f"retry: {RETRY_MS}\n\n".encode())
         while True:
             seen = stream.seen
             while news := await self._news(seen, last_id):
                 if news.events:
-                    await _write(send, b"".join(event.as_bytes() for event in news.events))
+                    await write(send, b"".join(event.as_bytes() for event in news.events))
                     last_id = news.events[-1].id
                 if not news.more:
                     break
@@ -149,7 +149,7 @@ class Events:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
                     await stream.changed.wait()
             except TimeoutError:
-                await _write(send, b": still there\n\n")
+                await write(send, b": still there\n\n")
             stream.changed.clear()
 
     async def _look_again_and_again(self) -> None:
@@ -237,12 +237,12 @@ def _closing_what_broke(call: Callable[..., Any], *arguments: Any) -> Any:
         raise
 
 
-async def _write(send: Send, body: bytes) -> None:
+async def write(send: Send, body: bytes) -> None:
     async with asyncio.timeout(SEND_SECONDS):
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

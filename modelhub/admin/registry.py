@@ -48,6 +48,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         "dataset_sha256",
         "evaluations_link",
         "confusion",
+        "provenance",
         "metrics",
         "parameters",
         "manifest",
@@ -105,6 +106,11 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @admin.display(description="serves")
     def served(self, version: ModelVersion) -> str:
         return str(version.manifest["serving"]["file"])
+
+    @admin.display(description="provenance of the data")
+    def provenance(self, version: ModelVersion) -> str:
+        found = version.manifest.get("provenance") or {}
+        return "; ".join(f"{name}: {value}" for name, value in found.items() if value != "") or "-"
 
     @admin.display(description="job", ordering="job")
     def job_link(self, version: ModelVersion) -> str:

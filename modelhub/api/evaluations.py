@@ -276,7 +276,7 @@ class EvaluationDrawingView(TenantView):
         operation_id="draw_evaluation",
         tags=TAGS,
         parameters=[OpenApiParameter("drawing", str, OpenApiParameter.PATH, enum=list(DRAWINGS))],
-        responses=svg.answers(400, 404),
+        responses=openapi.file_answers(svg.CONTENT_TYPE, 400, 404),
     )
     def get(self, request: Request, evaluation_id: str, drawing: str) -> HttpResponse:
         """What an evaluation found, as SVG: its `confusion` matrix, its `reliability`, or its `mistakes`."""

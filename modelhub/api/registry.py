@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -36,6 +36,16 @@ class LineageSerializer(serializers.Serializer[Any]):
     dataset_sha256 = serializers.CharField(help_text="names the data set's content exactly")
 
 
+class ProvenanceSerializer(serializers.Serializer[Any]):
+    """What a version inherited of its data set when it was made."""
+
+    name = serializers.CharField(help_text="of the data set")
+    number = serializers.IntegerField(help_text="of the data set's version")
+    licence = serializers.CharField(help_text="under which the data may be used")
+    source = serializers.CharField(help_text="where the data come from")  # type: ignore[assignment]
+    notes = serializers.CharField()
+
+
 class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
     """A version of a model. It never changes."""
 
@@ -54,6 +64,7 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
     metrics = serializers.DictField(help_text="on the validation split: accuracy, loss, confusion_matrix, classes")
     parameters = serializers.DictField(help_text="the recipe's parameters of the training")
     lineage = LineageSerializer(source="*")
+    provenance = serializers.SerializerMethodField(help_text="of the data; null where the version was not trained here")
 
     class Meta:
         model = ModelVersion
@@ -72,10 +83,16 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
             "parameters",
             "conversion",
             "lineage",
+            "provenance",
             "manifest_sha256",
             "created_at",
         ]
         read_only_fields = fields
+
+    @extend_schema_field(ProvenanceSerializer(allow_null=True))
+    def get_provenance(self, version: ModelVersion) -> dict[str, Any] | None:
+        found = version.manifest.get("provenance")  # versions of before have none
+        return dict(ProvenanceSerializer(found).data) if found else None
 
 
 class ModelQuery(PageQuery):
@@ -146,7 +163,7 @@ class ModelVersionConfusionView(TenantView):
     @extend_schema(
         operation_id="draw_model_version_confusion",
         tags=TAGS,
-        responses=svg.answers(400, 404),
+        responses=openapi.file_answers(svg.CONTENT_TYPE, 400, 404),
     )
     def get(self, request: Request, name: str, number: int) -> HttpResponse:
         """The confusion matrix of a version on its validation split, as SVG."""

@@ -336,7 +336,9 @@ class TrainingJobCancelView(TenantView):
 class TrainingJobCurvesView(TenantView):
     """The learning curves of a job, drawn."""
 
-    @extend_schema(operation_id="draw_training_job_curves", tags=TAGS, responses=svg.answers(400, 404))
+    @extend_schema(
+        operation_id="draw_training_job_curves", tags=TAGS, responses=openapi.file_answers(svg.CONTENT_TYPE, 400, 404)
+    )
     def get(self, request: Request, job_id: str) -> HttpResponse:
         """The metrics of a job over its epochs so far, as SVG: of training, and of validation."""
         self.query(StrictSerializer)

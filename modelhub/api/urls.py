@@ -2,13 +2,50 @@
 
 from django.urls import path
 
-from modelhub.api import comparing, datasets, evaluations, registry, searches, training
+from modelhub.api import (
+    comparing,
+    dataset_previews,
+    dataset_versions,
+    datasets,
+    evaluations,
+    registry,
+    searches,
+    training,
+    uploads,
+)
 
 urlpatterns = [
     path("datasets", datasets.DatasetsView.as_view(), name="datasets"),
     path("datasets/<str:dataset_id>", datasets.DatasetView.as_view(), name="dataset"),
     path("datasets/<str:dataset_id>/content", datasets.DatasetContentView.as_view(), name="dataset-content"),
+    path("datasets/<str:dataset_id>/preview", dataset_previews.DatasetPreviewView.as_view(), name="dataset-preview"),
+    path(
+        "datasets/<str:dataset_id>/items/<str:sha256>/thumbnail",
+        dataset_previews.DatasetThumbnailView.as_view(),
+        name="dataset-thumbnail",
+    ),
+    path(
+        "datasets/<str:dataset_id>/items/<str:sha256>/waveform",
+        dataset_previews.DatasetWaveformView.as_view(),
+        name="dataset-waveform",
+    ),
     path("datasets/<str:dataset_id>/seal", datasets.DatasetSealView.as_view(), name="dataset-seal"),
+    path("datasets/<str:dataset_id>/versions", dataset_versions.DatasetVersionsView.as_view(), name="dataset-versions"),
+    path("datasets/<str:dataset_id>/export", dataset_versions.DatasetExportView.as_view(), name="dataset-export"),
+    path("datasets/<str:dataset_id>/uploads", uploads.DatasetUploadsView.as_view(), name="dataset-uploads"),
+    path(
+        "datasets/<str:dataset_id>/uploads/<str:upload_id>", uploads.DatasetUploadView.as_view(), name="dataset-upload"
+    ),
+    path(
+        "datasets/<str:dataset_id>/uploads/<str:upload_id>/parts/<int:number>",
+        uploads.DatasetUploadPartView.as_view(),
+        name="dataset-upload-part",
+    ),
+    path(
+        "datasets/<str:dataset_id>/uploads/<str:upload_id>/complete",
+        uploads.DatasetUploadCompleteView.as_view(),
+        name="dataset-upload-complete",
+    ),
     path("recipes", training.RecipesView.as_view(), name="recipes"),
     path("training-jobs", training.TrainingJobsView.as_view(), name="training-jobs"),
     path("training-jobs/quote", training.TrainingQuoteView.as_view(), name="training-quote"),

@@ -5,15 +5,19 @@ from modelhub.models.evaluations import EvaluatedSplit, Evaluation
 from modelhub.models.jobs import JobState, TrainerJob
 from modelhub.models.registry import Model, ModelVersion
 from modelhub.models.searches import Search, SearchMethod
-from modelhub.models.storage import Blob, BlobUse, StorageAccrual
+from modelhub.models.storage import Blob, BlobUse, DataKey, StorageAccrual
 from modelhub.models.training import TrainingJob, TrainingLogLine
+from modelhub.models.uploads import DatasetUpload, DatasetUploadPart, UploadMode, UploadState
 
 __all__ = [
     "Blob",
     "BlobUse",
+    "DataKey",
     "Dataset",
     "DatasetKind",
     "DatasetState",
+    "DatasetUpload",
+    "DatasetUploadPart",
     "EvaluatedSplit",
     "Evaluation",
     "JobState",
@@ -25,4 +29,6 @@ __all__ = [
     "TrainerJob",
     "TrainingJob",
     "TrainingLogLine",
+    "UploadMode",
+    "UploadState",
 ]

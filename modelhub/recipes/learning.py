@@ -3,10 +3,10 @@
 A recipe is light: it imports no TensorFlow. Its `Learner`, which it makes in the training process, does.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -146,7 +146,11 @@ class Pipeline(Protocol):
         ...
 
     def encode(self, inputs: Tensors) -> Tensors:
-        """The signature's inputs as the engine's, row by row; raises Invalid that says what is wrong with a row."""
+        """The signature's inputs as the engine's, row by row; raises Invalid that says what is wrong with a row.
+
+        There is at least one row, and rows of several requests may be among them. The words do not number the row:
+        where it raises, it is asked about each row alone, and who asked with several is told which it was.
+        """
         ...
 
     def decode(self, outputs: Tensors) -> Tensors:
@@ -154,7 +158,39 @@ class Pipeline(Protocol):
         ...
 
     def answer(self, outputs: Tensors) -> dict[str, Any]:
-        """The signature's outputs for one row, in the language of the task, for the service's own protocol."""
+        """The signature's outputs for one row, in the language of the task, for the service's own protocol.
+
+        They have no dimension of rows: an output of shape (rows,) is an array of no dimensions here.
+        """
+        ...
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """A pipeline that knows what a usual request is like: hosts measure by it what its rows cost, and how to batch."""
+
+    def sample(self, rows: int) -> Tensors:
+        """So many rows of the signature's inputs, as usual ones are."""
+        ...
+
+
+class Runs(Protocol):
+    """A version's engine, as far as its pipeline may use it."""
+
+    def run(self, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
+        """The engine's inputs to its outputs, each of shape (rows, ...)."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A pipeline that can answer as it goes."""
+
+    def stream(self, inputs: Tensors, engine: Runs) -> Generator[dict[str, Any], None, Tensors]:
+        """One row of the signature's inputs: yields answers as far as they are known, each replacing the one before.
+
+        What it returns are the signature's outputs, as `decode` gives them. It is closed where its caller has left.
+        """
         ...
 
 

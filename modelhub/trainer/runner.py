@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from modelhub import evaluations, job_costs, registry, signatures, storage, training, training_limits
+from modelhub.datasets import parts, retention
 from modelhub.job_queue import Hold, JobQueue, LeaseLost, Stop
 from modelhub.models import JobState, ModelVersion, TrainerJob, TrainingJob
 from modelhub.trainer import brief
@@ -27,10 +28,12 @@ from modelhub.trainer.brief import FAULT
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, STOP_FILE
 from tenants import archive, scoping
+from tenants.errors import Refusal
 
 SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4
 SECONDS_BETWEEN_SWEEPS = 6 * 3600.0
+SECONDS_BETWEEN_EXPIRIES = 60.0
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_RETRY = 60.0
 HOUR_SECONDS = 3600.0
@@ -55,6 +58,7 @@ class Trainer:
         self._last: JobQueue[Any] | None = None
         self._accrue_at = 0.0
         self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
+        self._expire_at = 0.0
 
     def stop(self, *_: object) -> None:
         """From now on no job is taken, and the one at hand is put back."""
@@ -82,6 +86,7 @@ class Trainer:
         from modelhub.trainer.evaluation_run import EvaluationRun
 
         self._accrue()
+        self._expire()
         self._sweep()
         kinds: list[tuple[JobQueue[Any], type[Run]]] = [(evaluations.QUEUE, EvaluationRun), (training.QUEUE, Run)]
         for queue, run in kinds if self._last is training.QUEUE else kinds[::-1]:
@@ -99,6 +104,7 @@ class Trainer:
         if self._stopping:
             raise Stopping
         self._accrue()
+        self._expire()
 
     def _accrue(self) -> None:
         """Tells the ledger of stored bytes; what fails is made up for by the next time."""
@@ -110,6 +116,19 @@ class Trainer:
         except Exception:
             # Nothing that is wrong there may end a training.
             logger.exception("stored bytes could not be told to the ledger; it is tried again")
+            connection.close()
+
+    def _expire(self) -> None:
+        """Erases data sets whose date has come, and ends uploads that nobody went on with."""
+        if time.monotonic() < self._expire_at:
+            return
+        self._expire_at = time.monotonic() + SECONDS_BETWEEN_EXPIRIES
+        try:
+            retention.erase_expired(now=timezone.now())
+            parts.expire(now=timezone.now())
+        except Exception:
+            # Nothing that is wrong there may end a training.
+            logger.exception("data sets whose date has come could not be erased; it is tried again")
             connection.close()
 
     def _sweep(self) -> None:
@@ -201,6 +220,8 @@ class Run:
             self._end(self._put_back)
         except (LeaseLost, *Connection):
             raise
+        except Refusal as refusal:
+            self._fail(refusal.detail, seconds=Decimal(0))
         except Exception:
             logger.exception("%s failed by a fault of the trainer", self._job.pk)
             self._fail(f"The {self.what} could not be carried out. {FAULT}", seconds=Decimal(0))

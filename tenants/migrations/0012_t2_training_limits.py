@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0011_invoices"),
+        ("tenants", "0012_operator_audit"),
     ]
 
     operations = [

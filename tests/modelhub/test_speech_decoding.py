@@ -48,7 +48,8 @@ def spelt(text: str, *, sure: float = 0.99, alphabet: str = ALPHABET) -> LogProb
     path = [label for character in text for label in (alphabet.index(character), blank)]
     found = np.full((len(path), blank + 1), (1 - sure) / blank)
     found[np.arange(len(path)), path] = sure
-    return np.log(found).astype(np.float32)
+    spelled: LogProbabilities = np.log(found).astype(np.float32)
+    return spelled
 
 
 @trials(deadline=None, max_examples=50)
