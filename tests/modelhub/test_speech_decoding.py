@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from modelhub.recipes.speech import ctc, language, settings
@@ -51,6 +52,7 @@ def spelt(text: str, *, sure: float = 0.99, alphabet: str = ALPHABET) -> LogProb
     return spelled
 
 
+@trials(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3))
 def test_the_likelihood_is_the_sum_over_all_alignments(seed: int, steps: int, labels: int) -> None:
     log_probabilities = drawn(seed, steps=steps, labels=labels)
@@ -66,6 +68,7 @@ def test_a_text_that_does_not_fit_has_no_likelihood_and_no_alignment() -> None:
         ctc.align(log_probabilities, [0, 0])
 
 
+@trials(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3))
 def test_a_wide_beam_finds_the_likeliest_text_of_all(seed: int, steps: int, labels: int) -> None:
     log_probabilities = drawn(seed, steps=steps, labels=labels)
@@ -73,6 +76,7 @@ def test_a_wide_beam_finds_the_likeliest_text_of_all(seed: int, steps: int, labe
     assert tuple(ctc.beam(log_probabilities, width=10_000, cutoff=0)) == best
 
 
+@trials(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 4))
 def test_greedy_takes_the_likeliest_path(seed: int, steps: int, labels: int) -> None:
     log_probabilities = drawn(seed, steps=steps, labels=labels)
@@ -87,6 +91,7 @@ def test_the_likeliest_text_is_not_always_that_of_the_likeliest_path() -> None:
     assert ctc.beam(log_probabilities, width=4) == [0]
 
 
+@trials(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3), st.data())
 def test_an_alignment_is_the_likeliest_path_of_its_text(
     seed: int, steps: int, labels: int, data: st.DataObject
@@ -141,6 +146,7 @@ def test_what_usually_follows_decides_what_sounds_alike() -> None:
     assert "".join(ALPHABET[label] for label in weighed) == "no no go"
 
 
+@trials(deadline=None, max_examples=15)
 @given(st.integers(0, 2_000))
 def test_a_wide_beam_weighs_texts_by_their_words(seed: int) -> None:
     """Against all texts of one or two words, each by its likelihood times the language's probability."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from modelhub.recipes.speech import augmentation, features, settings
@@ -60,11 +61,13 @@ def test_silence_is_not_amplified() -> None:
     assert features.log_mel(np.zeros(1600, np.float32)).max() == pytest.approx(np.log(1e-3))
 
 
+@trials(deadline=None)
 @given(st.integers(1, 5000))
 def test_every_sound_has_a_frame_for_each_10_ms(samples: int) -> None:
     assert len(features.log_mel(np.ones(samples, np.float32))) == features.frames_of(samples) == -(-samples // 160)
 
 
+@trials(deadline=None)
 @given(st.integers(1, 100_000))
 def test_a_bucket_holds_what_it_is_for_and_little_more(frames: int) -> None:
     bucket = settings.bucket(frames)
