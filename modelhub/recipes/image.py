@@ -36,12 +36,12 @@ PARAMETERS = (
         epochs=5,
         by_architecture={
             "convnet": {
-                "epochs": 60,
-                "learning_rate": 0.003,
+                "epochs": 80,
+                "learning_rate": 0.002,
                 "schedule": "cosine",
                 "warmup_steps": 100,
-                "weight_decay": 0.01,
-                "early_stopping": 20,
+                "weight_decay": 0.05,
+                "early_stopping": 30,
             }
         },
     ),

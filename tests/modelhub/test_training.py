@@ -91,7 +91,7 @@ def test_the_recipes_tell_what_each_parameter_may_be(acme_client: APIClient) -> 
         "type": "integer",
         "help": "How often to go through the training split.",
         "default": 5,
-        "defaults": {"convnet": 60},
+        "defaults": {"convnet": 80},
         "minimum": 1,
         "maximum": 1000,
         "choices": [],
