@@ -1,8 +1,8 @@
-"""The chain of a tenant's audit trail, followed from its first row to its end.
+"""The chains of the audit trail, one for each tenant and the operators' own, followed from the first row to the end.
 
-The database links each row when its transaction commits (migration 0006): `sequence` counts 1, 2, 3 … in each tenant,
-`previous_hash` is the hash of the row before ('' at the first), and `hash` is the sha256 of the row's other columns,
-written as a JSON array of strings (`written`). What is computed here does not ask the database's own function.
+The database links the rows (migrations 0007 and 0012): `sequence` counts 1, 2, 3 … in each chain, `previous_hash` is
+the hash of the row before ('' at the first), and `hash` is the sha256 of the row's other columns, written as a JSON
+array of strings (`written`). What is computed here does not ask the database's own function.
 """
 
 import hashlib
@@ -27,6 +27,11 @@ FROM (SELECT * FROM tenants_auditevent WHERE tenant_id = %s) AS event
 FULL JOIN (SELECT * FROM tenants_audithead WHERE tenant_id = %s) AS head ON head.tenant_id = event.tenant_id
 ORDER BY event.sequence NULLS LAST, event.id
 """  # noqa: S608
+CHAIN_OF_OPERATORS = CHAIN.replace(
+    "(SELECT * FROM tenants_auditevent WHERE tenant_id = %s)", "(SELECT *, '' AS tenant_id FROM tenants_operatorevent)"
+).replace(
+    "(SELECT * FROM tenants_audithead WHERE tenant_id = %s)", "(SELECT *, '' AS tenant_id FROM tenants_operatorhead)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,9 @@ class _Head:
     hash: str
 
 
-def verify(*, tenant: Tenant) -> Chain:
-    """Follows the tenant's chain; the fault names the first row that was changed, removed, reordered or inserted.
+def verify(*, tenant: Tenant | None) -> Chain:
+    """Follows a tenant's chain, or the operators' own where there is none; the fault names the first row that was
+    changed, removed, reordered or inserted.
 
     Needs operator scope, in a transaction.
     """
@@ -119,9 +125,12 @@ def _fault_of_end(rows: int, last: str, head: _Head | None) -> str:
     return ""
 
 
-def _rows(tenant: Tenant) -> Iterator[tuple[Row | None, _Head | None]]:
+def _rows(tenant: Tenant | None) -> Iterator[tuple[Row | None, _Head | None]]:
     with connection.chunked_cursor() as cursor:
-        cursor.execute(CHAIN, [tenant.pk, tenant.pk])
+        if tenant is None:
+            cursor.execute(CHAIN_OF_OPERATORS)
+        else:
+            cursor.execute(CHAIN, [tenant.pk, tenant.pk])
         while found := cursor.fetchmany(ROWS_AT_ONCE):
             for *columns, sequence, digest in found:
                 row = None if columns[2] is None else Row(*columns)

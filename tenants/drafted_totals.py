@@ -11,7 +11,7 @@ from tenants.pricing import PlanSpan, Rating
 
 def of(*, month: date, without: Collection[str] = ()) -> dict[str, Decimal]:
     """The totals by tenant, of those that owe something and are not in `without`; needs the operator's scope."""
-    there = Tenant.objects.select_related("plan").filter(created_at__lt=pricing.month_end(month))
+    there = Tenant.objects.only("plan_id", "created_at").filter(created_at__lt=pricing.month_end(month))
     terms = plan_history.terms(tenants=[tenant for tenant in there if tenant.pk not in without], month=month)
     used = quantities.of(terms)
     ratings: dict[tuple[tuple[PlanSpan, ...], datetime], Rating] = {}

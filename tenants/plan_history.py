@@ -1,6 +1,6 @@
 """Which plan a tenant had from when, and so the terms that each of its months is billed by."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from tenants import pricing, scoping
@@ -36,22 +36,14 @@ def terms(*, tenants: Sequence[Tenant], month: date) -> dict[str, Terms]:
     owned = PlanChange.across_tenants.filter(tenant__in=[tenant.pk for tenant in tenants])
     for change in owned.order_by("number"):
         changes.setdefault(change.tenant_id, []).append(change)
-    spans = {tenant.pk: tuple(_spans(tenant, changes.get(tenant.pk, []), month)) for tenant in tenants}
-    codes = {span.plan for found in spans.values() for span in found}
-    prices = _prices(codes)
-    currencies = dict(Plan.objects.filter(pk__in=codes).values_list("pk", "currency"))
-    return {
-        tenant.pk: Terms(
-            month=month,
-            currency=currencies[spans[tenant.pk][-1].plan],
-            since=_first_hour(tenant),
-            plans=spans[tenant.pk],
-            prices=tuple(
-                price for code in sorted({span.plan for span in spans[tenant.pk]}) for price in prices.get(code, ())
-            ),
-        )
-        for tenant in tenants
-    }
+    unchanged: dict[str, tuple[PlanSpan, ...]] = {}
+    spans = {}
+    for tenant in tenants:
+        own = changes.get(tenant.pk)
+        if own is None and tenant.plan_id not in unchanged:
+            unchanged[tenant.plan_id] = tuple(_spans(tenant, (), month))
+        spans[tenant.pk] = unchanged[tenant.plan_id] if own is None else tuple(_spans(tenant, own, month))
+    return _terms_of(tenants, spans, month)
 
 
 def had(plan: Plan) -> bool:
@@ -76,6 +68,28 @@ def version_of(price: Price) -> PriceVersion:
         minimum=price.minimum,
         tiers=pricing.read_tiers(price.tiers),
     )
+
+
+def _terms_of(tenants: Sequence[Tenant], spans: Mapping[str, tuple[PlanSpan, ...]], month: date) -> dict[str, Terms]:
+    """The terms of tenants that had these plans; those whose terms are alike share them."""
+    codes = {span.plan for found in set(spans.values()) for span in found}
+    prices = _prices(codes)
+    currencies = dict(Plan.objects.filter(pk__in=codes).values_list("pk", "currency"))
+    made: dict[tuple[tuple[PlanSpan, ...], datetime], Terms] = {}
+    found = {}
+    for tenant in tenants:
+        plans, since = spans[tenant.pk], _first_hour(tenant)
+        terms = made.get((plans, since))
+        if terms is None:
+            terms = made[plans, since] = Terms(
+                month=month,
+                currency=currencies[plans[-1].plan],
+                since=since,
+                plans=plans,
+                prices=tuple(price for code in sorted({span.plan for span in plans}) for price in prices.get(code, ())),
+            )
+        found[tenant.pk] = terms
+    return found
 
 
 def _refuse_unless_new(tenant: Tenant, after: Plan, now: datetime) -> None:

@@ -95,6 +95,7 @@ def write_off(*, producer: str, reason: str, actor: str) -> UsageProducer:
         if row is None:
             raise NotFound(f"There is no producer {producer[:80]!r}.")
         _check_dead(row)
+        audit.record_of_operators(actor=actor, verb="usage_producer.write_off", subject=producer, reason=reason)
         for tenant_id in sorted(
             set(QuotaLease.across_tenants.filter(producer=producer).values_list("tenant_id", flat=True))
         ):

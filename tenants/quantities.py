@@ -1,7 +1,7 @@
 """Quantities: what a month's bills are worked out from, summed no finer than its prices need, and what proves it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,6 +11,7 @@ from typing import Any
 from django.db import connection
 
 from tenants import pricing
+from tenants.models import Meter
 from tenants.pricing import Terms
 
 Quantities = dict[tuple[str, datetime], Decimal]
@@ -26,7 +27,7 @@ FROM used GROUP BY 1, 2, 3
 """
 MONTHS = """
 SELECT tenant_id, meter, 1, quantity FROM tenants_usagemonth
-WHERE tenant_id = ANY(%(tenants)s) AND month = %(start)s::timestamptz AT TIME ZONE 'UTC'
+WHERE tenant_id = ANY(%(tenants)s) AND month = %(start)s::timestamptz AT TIME ZONE 'UTC' AND meter <> ALL(%(meters)s)
 """
 # Days amid which a price or a plan begins are read by the hour.
 DAYS = """
@@ -34,9 +35,10 @@ SELECT tenant_id, meter, width_bucket(at, %(bounds)s::timestamptz[]), sum(quanti
     SELECT tenant_id, meter, day::timestamp AT TIME ZONE 'UTC' AS at, quantity FROM tenants_usageday
     WHERE tenant_id = ANY(%(tenants)s) AND day >= (%(start)s::timestamptz AT TIME ZONE 'UTC')::date
         AND day < (%(end)s::timestamptz AT TIME ZONE 'UTC')::date AND day <> ALL(%(split)s::date[])
+        AND meter = ANY(%(meters)s)
     UNION ALL
     SELECT tenant_id, meter, hour, quantity FROM tenants_usagehour
-    WHERE tenant_id = ANY(%(tenants)s) AND hour = ANY(%(hours)s::timestamptz[])
+    WHERE tenant_id = ANY(%(tenants)s) AND hour = ANY(%(hours)s::timestamptz[]) AND meter = ANY(%(meters)s)
 ) AS used GROUP BY 1, 2, 3
 """
 # Two steps, so that no text holds more than the series of an hour. The order is that of bytes, whatever the database's.
@@ -72,11 +74,11 @@ def of(terms: Mapping[str, Terms]) -> dict[str, Quantities]:
     """The quantities of a month by tenant, from the months of the rollup, or from its days and hours where prices or
     plans change amid them. Needs a scope that sees their rows.
     """
-    whole = {tenant: each for tenant, each in terms.items() if not each.bounds()}
-    apart = {tenant: each for tenant, each in terms.items() if tenant not in whole}
     found: dict[str, Quantities] = {}
-    for tenant, meter, hour, quantity in [*_read(MONTHS, whole), *_read(DAYS, apart)]:
-        found.setdefault(tenant, {})[meter, hour] = quantity
+    for meters, some in _by_what_changes(terms).items():
+        apart = _read(DAYS, some, meters) if meters else []
+        for tenant, meter, hour, quantity in [*_read(MONTHS, some, meters), *apart]:
+            found.setdefault(tenant, {})[meter, hour] = quantity
     return found
 
 
@@ -110,15 +112,39 @@ def _line(row: Row) -> bytes:
     return "\t".join([str(int(hour.timestamp())), *map(str, names), shown]).encode()
 
 
-def _read(statement: str, terms: Mapping[str, Terms]) -> list[Any]:
+def _by_what_changes(terms: Mapping[str, Terms]) -> dict[tuple[str, ...], dict[str, Terms]]:
+    """The tenants by the meters that do not have one price all month: those alone are read by days."""
+    changing: dict[int, tuple[str, ...]] = {}
+    found: dict[tuple[str, ...], dict[str, Terms]] = {}
+    for tenant, each in terms.items():
+        meters = changing.get(id(each))
+        if meters is None:
+            meters = changing[id(each)] = _changing(each)
+        found.setdefault(meters, {})[tenant] = each
+    return found
+
+
+def _changing(terms: Terms) -> tuple[str, ...]:
+    """The meters whose price, or plan, changes amid the month."""
+    if len(terms.plans) > 1:
+        return tuple(Meter.values)
+    days = {price.valid_from: pricing.midnight(price.valid_from) for price in terms.prices}
+    return tuple(
+        sorted({price.meter for price in terms.prices if terms.start < days[price.valid_from] < terms.end} - {""})
+    )
+
+
+def _read(statement: str, terms: Mapping[str, Terms], meters: Sequence[str] = ()) -> list[Any]:
     """The rows, each sum with the hour at which its price may have begun to hold; the terms are of one month."""
     if not terms:
         return []
     one = next(iter(terms.values()))
-    bounds = sorted({one.start}.union(*(each.bounds() for each in terms.values())))
+    alike = {id(each): each for each in terms.values()}.values()
+    bounds = sorted({one.start}.union(*(each.bounds() for each in alike)))
     split = sorted({bound.date() for bound in bounds if bound != pricing.midnight(bound.date())})
     hours = [pricing.midnight(day) + timedelta(hours=hour) for day in split for hour in range(24)]
     values: dict[str, Any] = {"start": one.start, "end": one.end, "tenants": list(terms), "bounds": bounds}
+    values["meters"] = list(meters)
     with connection.cursor() as cursor:
         cursor.execute(statement, values | {"split": split, "hours": hours})
         rows = cursor.fetchall()

@@ -33,9 +33,13 @@ class Engine(Protocol):
     """
 
     name: str
-    outside_bytes: int
     per_thread: bool
-    gone: bool
+
+    @property
+    def outside_bytes(self) -> int: ...
+
+    @property
+    def gone(self) -> bool: ...
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         """Inputs by name, each of shape (rows, ...), to outputs by name, each of shape (rows, ...)."""

@@ -22,10 +22,9 @@ def classification(
     """
     _check_shapes(scores, truths, labels)
     answers = np.argmax(scores, axis=1) if len(scores) else np.zeros(0, np.int64)
-    likely = np.clip(scores[np.arange(len(truths)), truths].astype(np.float64), EPSILON, 1.0)
     return {
         **_counted(answers, truths, labels),
-        "loss": _mean(-np.log(likely)),
+        "loss": _mean(categorical_cross_entropy(scores=scores, truths=truths)),
         "top_k": {str(k): _mean(_ranks(scores, truths) < k) for k in TOP if k < len(labels)},
     }
 
@@ -55,6 +54,13 @@ def cross_entropy(*, scores: NDArray[np.floating[Any]], truths: NDArray[np.int64
     """Binary cross-entropy of each row in nats, scores kept 1e-7 away from 0 and 1 as Keras does."""
     likely = np.clip(np.where(truths == 1, scores, 1 - scores).astype(np.float64), EPSILON, 1 - EPSILON)
     losses: NDArray[np.float64] = -np.log(likely)
+    return losses
+
+
+def categorical_cross_entropy(*, scores: NDArray[np.floating[Any]], truths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cross-entropy of each row in nats: `scores` is (rows, classes), kept 1e-7 away from 0 and 1."""
+    likely = scores[np.arange(len(truths)), truths].astype(np.float64)
+    losses: NDArray[np.float64] = -np.log(np.clip(likely, EPSILON, 1 - EPSILON))
     return losses
 
 

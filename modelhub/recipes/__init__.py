@@ -2,10 +2,20 @@
 
 from modelhub.recipes.image import ImageClassifier
 from modelhub.recipes.learning import LearningRecipe
+from modelhub.recipes.speech import SpeechRecognizer
+from modelhub.recipes.tabular import Tabular
+from modelhub.recipes.text import TextClassifier
 from modelhub.recipes.translation import Translator
 from tenants.errors import FieldError, Invalid
 
-RECIPES: dict[str, LearningRecipe] = {recipe.name: recipe for recipe in (ImageClassifier(), Translator())}
+_EACH: tuple[LearningRecipe, ...] = (
+    ImageClassifier(),
+    SpeechRecognizer(),
+    Tabular(),
+    TextClassifier(),
+    Translator(),
+)
+RECIPES: dict[str, LearningRecipe] = {recipe.name: recipe for recipe in _EACH}
 
 
 def get(name: str) -> LearningRecipe:

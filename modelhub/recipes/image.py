@@ -87,9 +87,15 @@ class ImageClassifier:
             yield Example({"image": Path(item.file).read_bytes()}, truth=item.target, name=item.name, slices=slices)
 
     def assess(self, outputs: Tensors, truths: Sequence[Any], *, manifest: Manifest) -> dict[str, Any]:
-        labels = list(manifest["labels"])
-        indices = np.array([labels.index(truth) for truth in truths], np.int64)
-        return assessed(next(iter(outputs.values())), indices, labels=labels, decision=manifest["decision"])
+        scores, labels = next(iter(outputs.values())), list(manifest["labels"])
+        every = [*labels, *sorted(set(truths) - set(labels))]
+        indices = np.array([every.index(truth) for truth in truths], np.int64)
+        if len(every) == len(labels):
+            return assessed(scores, indices, labels=labels, decision=manifest["decision"])
+        # A class that the version has no word for is always missed.
+        known = evaluation.two_columns(scores) if len(labels) == 2 else scores
+        wide = np.pad(known, ((0, 0), (0, len(every) - len(labels))))
+        return evaluation.classification(scores=wide, truths=indices, labels=every)
 
 
 def interface(labels: Sequence[str], *, height: int, width: int) -> Interface:
@@ -119,7 +125,7 @@ def assessed(
         return evaluation.binary(
             scores=np.ravel(scores), truths=truths, labels=labels, threshold=decision["threshold"]
         )  # fmt: skip
-    return evaluation.several(scores=scores, truths=truths, labels=labels)
+    return evaluation.classification(scores=scores, truths=truths, labels=labels)
 
 
 @dataclass(frozen=True, slots=True)

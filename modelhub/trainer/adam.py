@@ -57,7 +57,7 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         rate = tf.cast(learning_rate, variable.dtype)
         if self._decay and len(variable.shape) > 1:
-            variable.value.assign_sub(variable.value * (rate * self._decay))
+            variable.assign_sub(variable * (rate * self._decay))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,

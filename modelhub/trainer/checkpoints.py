@@ -85,7 +85,7 @@ def sha256_of(path: Path) -> str:
 
 def taken(variables: Sequence[Any]) -> Arrays:
     """The values of Keras variables, copied."""
-    return [np.array(variable.value) for variable in variables]
+    return [variable.numpy().copy() for variable in variables]
 
 
 def given(arrays: Sequence[NDArray[Any]], variables: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -80,6 +81,7 @@ def run(task: Task, *, folder: Path, report: Reporter) -> dict[str, Any]:
         "conversion": exported.conversion,
         "epochs": len(history),
         "best_epoch": training.place.best_epoch,
+        "monitor": asdict(learner.monitor),
         "ended_by": training.ended_by,
     }
 

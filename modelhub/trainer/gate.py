@@ -1,15 +1,16 @@
 """Which of the converted files may be served: each must answer as the trained model does."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from modelhub import runners
+from modelhub.signatures import DYNAMIC, Signature, TensorSpec
 from modelhub.trainer.convert import ENGINES, FP32, INT8, ONNX
 from modelhub.trainer.task import Failure
 
@@ -17,6 +18,8 @@ MAX_FP32_DIFFERENCE = 1e-3
 MAX_ACCURACY_DROP = 0.01
 MIN_AGREEMENT = 0.98
 BATCH = 8
+# A file of one input and one output, whatever it calls them.
+LONE = Signature((TensorSpec("rows", "float32", (DYNAMIC,)),), (TensorSpec("scores", "float32", (DYNAMIC,)),))
 
 
 Rows = NDArray[np.float32]
@@ -26,20 +29,9 @@ Decided = Callable[[Rows], NDArray[np.int64]]
 
 def scored(file: Path, rows: NDArray[Any], *, scale: np.float32) -> Rows:
     """The scores that a converted file gives to rows × scale, as float32 of the model's shape."""
-    run = _onnx(file) if file.name == ONNX else _litert(file)
-    return np.concatenate([run(rows[start : start + BATCH] * scale) for start in range(0, len(rows), BATCH)])
-
-
-def _litert(file: Path) -> Callable[[Rows], Rows]:
-    run = Interpreter(model_path=str(file)).get_signature_runner()
-    (name,), (answer,) = run.get_input_details(), run.get_output_details()
-    return lambda rows: run(**{name: rows})[answer]
-
-
-def _onnx(file: Path) -> Callable[[Rows], Rows]:
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    return lambda rows: session.run(None, {given.name: rows})[0]
+    run = runners.ENGINES[ENGINES[file.name]](file, LONE, os.cpu_count() or 1)
+    found = [run({"rows": rows[start : start + BATCH] * scale})["scores"] for start in range(0, len(rows), BATCH)]
+    return np.concatenate(found)
 
 
 def compared(scores: Rows, *, reference: Rows, truths: NDArray[np.int64], decided: Decided) -> dict[str, Any]:

@@ -16,7 +16,7 @@ WEIGHTS = "weights.npz"
 
 def write(model: Any, folder: Path) -> str:
     """Writes the model's weights, in their order; gives the file's name."""
-    arrays: dict[str, Any] = {f"{number}": np.asarray(weight.value) for number, weight in enumerate(model.weights)}
+    arrays: dict[str, Any] = {f"{number}": weight.numpy() for number, weight in enumerate(model.weights)}
     np.savez(folder / WEIGHTS, **arrays)
     return WEIGHTS
 
@@ -46,7 +46,7 @@ def _arrays(version: str, files: Mapping[str, str]) -> list[NDArray[Any]]:
             return [arrays[f"{number}"] for number in range(len(arrays.files))]
     if KERAS in files:
         before = keras.saving.load_model(files[KERAS], compile=False)
-        return [np.asarray(weight.value) for weight in before.weights]
+        return [weight.numpy() for weight in before.weights]
     raise Failure(f"The training cannot begin with {version}: its weights were not kept.")
 
 

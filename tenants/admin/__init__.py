@@ -1,5 +1,5 @@
 """The operator's pages for this app's tables."""
 
-from tenants.admin import accounts, api_keys, audit, billing, invoices, quotas, usage, webhooks
+from tenants.admin import accounts, api_keys, audit, billing, invoices, operators, quotas, usage, webhooks
 
-__all__ = ["accounts", "api_keys", "audit", "billing", "invoices", "quotas", "usage", "webhooks"]
+__all__ = ["accounts", "api_keys", "audit", "billing", "invoices", "operators", "quotas", "usage", "webhooks"]

@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from tenants.admin.base import ReadOnlyAdmin
-from tenants.models import AuditEvent, AuditHead, IdempotentAnswer
+from tenants.models import AuditEvent, AuditHead, IdempotentAnswer, OperatorEvent
 
 
 @admin.register(AuditEvent)
@@ -27,6 +27,19 @@ class AuditHeadAdmin(ReadOnlyAdmin):
     search_fields = ["tenant__name", "tenant__id"]
     ordering = ["tenant__name"]
     fields = ["tenant", "sequence", "hash"]
+
+
+@admin.register(OperatorEvent)
+class OperatorEventAdmin(ReadOnlyAdmin):
+    list_display = ["at", "sequence", "actor", "verb", "subject", "detail", "address", "request_id"]
+    list_filter = ["verb"]
+    search_fields = ["actor", "subject", "address", "request_id"]
+    date_hierarchy = "at"
+    ordering = ["-id"]
+    fields = [
+        "id", "at", "actor", "verb", "subject", "detail", "address", "forwarded_for", "user_agent", "request_id",
+        "sequence", "previous_hash", "hash",
+    ]  # fmt: skip
 
 
 @admin.register(IdempotentAnswer)

@@ -1,5 +1,6 @@
 """What the admin of a table is made of: rows are read, and changed by verbs only."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -8,6 +9,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
+from tenants import audit
 from tenants.errors import Refusal
 
 if TYPE_CHECKING:  # The stubs have these take types that the classes themselves do not.
@@ -55,6 +57,45 @@ class VerbAdmin(ReadOnlyAdmin):
 
     def _may(self, request: HttpRequest, verb: str) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.{verb}_{self.opts.model_name}")
+
+
+class RecordedAdmin(Admin):
+    """Pages that edit what belongs to no tenant: each edit leaves a row in the operators' chain of the audit trail.
+
+    The row says which fields were changed, and how those of `recorded` stand after it (before it, where it removes).
+    """
+
+    recorded: tuple[str, ...] = ()
+
+    def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> Any:
+        self._record(request, "add", obj, message)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> Any:
+        self._record(request, "change", obj, message)
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        for obj in queryset:
+            self._record(request, "remove", obj, [])
+        return super().log_deletions(request, queryset)
+
+    def _record(self, request: HttpRequest, verb: str, obj: models.Model, message: Any) -> None:
+        audit.record_of_operators(
+            actor=actor(request),
+            verb=f"{self.opts.model_name}.{verb}",
+            subject=str(obj),
+            how=message,
+            values={name: self._value(obj, name) for name in self.recorded},
+        )
+
+    def _value(self, obj: models.Model, name: str) -> Any:
+        value = getattr(obj, name)
+        if isinstance(value, models.Manager):
+            return sorted(str(one) for one in value.all())
+        if isinstance(value, Decimal):
+            return f"{value.normalize():f}"
+        return value if isinstance(value, bool | int | str | list | dict | None) else str(value)
 
 
 def become(obj: models.Model, row: models.Model) -> None:

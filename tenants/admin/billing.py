@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from tenants import billing, plan_history, prices
-from tenants.admin.base import Admin, Form, Inline
+from tenants.admin.base import Form, Inline, RecordedAdmin
 from tenants.errors import Refusal
 from tenants.models import Plan, Price
 
@@ -55,7 +55,8 @@ def _is_open(price: Any) -> bool:
 
 
 @admin.register(Price)
-class PriceAdmin(PriceAdminRules, Admin):
+class PriceAdmin(PriceAdminRules, RecordedAdmin):
+    recorded = ("plan_id", "valid_from", *prices.FIELDS)
     list_display = ["plan", "meter", "valid_from", "model", "amount", "per", "unit", "included", "minimum"]
     list_filter = ["plan", "meter", "model"]
     list_select_related = ["plan"]
@@ -83,10 +84,11 @@ class PriceInline(Inline):
 
 
 @admin.register(Plan)
-class PlanAdmin(Admin):
+class PlanAdmin(RecordedAdmin):
+    recorded = tuple(field.attname for field in Plan._meta.concrete_fields)
     list_display = [
         "code", "name", "currency", "predictions_per_minute", "predictions_per_day", "predictions_per_month",
-        "stored_bytes",
+        "stored_bytes", "training_jobs_at_once", "training_job_seconds", "training_job_bytes",
     ]  # fmt: skip
     search_fields = ["code", "name"]
     list_filter = ["currency"]

@@ -2,7 +2,7 @@
 
 from tenants.models.accounts import Membership, Role, Tenant
 from tenants.models.api_keys import ApiKey
-from tenants.models.audit import AuditEvent, AuditHead
+from tenants.models.audit import AuditEvent, AuditHead, OperatorEvent, OperatorHead
 from tenants.models.billing import TIERED, Meter, Plan, Price, PriceModel
 from tenants.models.credit import CreditEntry, CreditKind
 from tenants.models.idempotency import IdempotentAnswer
@@ -34,6 +34,8 @@ __all__ = [
     "Meter",
     "Notice",
     "NumberSeries",
+    "OperatorEvent",
+    "OperatorHead",
     "Period",
     "Plan",
     "PlanChange",

@@ -10,11 +10,8 @@ from tenants.models.scoped import TenantOwned
 HASH_LENGTH = 64
 
 
-class AuditEvent(TenantOwned):
-    """One verb of the control plane, written in the transaction that carried it out.
-
-    The last three columns are the database's: it fills them in when the transaction commits.
-    """
+class Event(models.Model):
+    """One verb, written in the transaction that carried it out; the last three columns are the database's."""
 
     id = models.CharField(primary_key=True, max_length=ids.MAX_LENGTH, default=ids.audit_event, editable=False)
     at = models.DateTimeField(default=timezone.now)
@@ -26,9 +23,19 @@ class AuditEvent(TenantOwned):
     forwarded_for = models.CharField(max_length=origin.FORWARDED_LENGTH, default="", blank=True)
     user_agent = models.CharField(max_length=origin.AGENT_LENGTH, default="", blank=True)
     request_id = models.CharField(max_length=ids.MAX_LENGTH, default="", blank=True)
-    sequence = models.PositiveBigIntegerField(null=True, editable=False, help_text="1, 2, 3 … in each tenant")
+    sequence = models.PositiveBigIntegerField(null=True, editable=False, help_text="1, 2, 3 … in each chain")
     previous_hash = models.CharField(max_length=HASH_LENGTH, default="", editable=False)
     hash = models.CharField(max_length=HASH_LENGTH, default="", editable=False, help_text="sha256, in hexadecimal")
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} {self.actor} {self.verb} {self.subject}"
+
+
+class AuditEvent(Event, TenantOwned):
+    """A verb of the control plane, done to a tenant; the database links it when its transaction commits."""
 
     class Meta(TenantOwned.Meta):
         abstract = False
@@ -44,9 +51,6 @@ class AuditEvent(TenantOwned):
             models.Index(fields=["at", "id"], condition=Q(sequence=None), name="audit_events_not_yet_linked"),
         ]
 
-    def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M} {self.actor} {self.verb} {self.subject}"
-
 
 class AuditHead(TenantOwned):
     """The end of a tenant's chain: who links a row holds it locked until the commit."""
@@ -60,3 +64,20 @@ class AuditHead(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.tenant_id} at {self.sequence}"
+
+
+class OperatorEvent(Event):
+    """What operators did that is done to no one tenant; the database links it when it is added."""
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["sequence"], name="one_operator_event_a_place")]
+
+
+class OperatorHead(models.Model):
+    """The end of the operators' chain, one row: who adds to it holds it locked until the commit."""
+
+    sequence = models.PositiveBigIntegerField(default=0)
+    hash = models.CharField(max_length=HASH_LENGTH, default="", blank=True)
+
+    def __str__(self) -> str:
+        return f"operators at {self.sequence}"

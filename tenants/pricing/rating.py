@@ -7,10 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from tenants.pricing.money import EXACT, rounded
+from tenants.pricing.money import EXACT, rounded, rounded_product
 from tenants.pricing.months import hours_between, midnight
 from tenants.pricing.terms import Terms, joined
-from tenants.pricing.versions import FLAT, PriceVersion, cost
+from tenants.pricing.versions import FLAT, PriceVersion, cost, each
 
 Quantities = Mapping[tuple[str, datetime], Decimal]  # by meter and hour
 
@@ -48,6 +48,7 @@ class Rating:
         self._by_meter: dict[str, list[_Held]] = {}
         for held in sorted(_held(terms), key=lambda held: held.start):
             self._by_meter.setdefault(held.price.meter, []).append(held)
+        self._starts = {meter: [held.start for held in spans] for meter, spans in self._by_meter.items()}
         self._versions: list[_Version] = []
         for spans in self._by_meter.values():
             for price in dict.fromkeys(held.price for held in spans):
@@ -62,10 +63,20 @@ class Rating:
         A quantity's hour may stand for all hours up to the next of `terms.bounds()`. What no price is set for costs
         nothing and has no line, and neither has what was not used and costs nothing.
         """
-        used = _used(quantities, self._by_meter)
+        used = self._used(quantities)
         lines = [one.line(used.get(at, Decimal(0)), self._terms) for at, one in enumerate(self._versions)]
         charged = [line for line in lines if line.amount or line.quantity]
         return sorted(charged, key=lambda line: (line.price.meter, line.spans[0]))
+
+    def _used(self, quantities: Quantities) -> dict[int, Decimal]:
+        """What was used while each version held, by its place."""
+        used: dict[int, Decimal] = {}
+        for (meter, hour), quantity in quantities.items():
+            place = bisect_right(self._starts.get(meter, ()), hour) - 1
+            if place >= 0 and hour < (held := self._by_meter[meter][place]).end:
+                version = held.version
+                used[version] = EXACT.add(used[version], quantity) if version in used else quantity
+        return used
 
 
 def rate(*, quantities: Quantities, terms: Terms) -> list[Line]:
@@ -88,22 +99,6 @@ def _held(terms: Terms) -> Iterable[_Held]:
                     yield _Held(price, start, end)
 
 
-def _used(quantities: Quantities, by_meter: Mapping[str, list[_Held]]) -> dict[int, Decimal]:
-    """What was used while each version held, by its place."""
-    used: dict[int, Decimal] = {}
-    for (meter, hour), quantity in quantities.items():
-        spans = by_meter.get(meter, ())
-        place = bisect_right(spans, hour, key=_start) - 1
-        if place >= 0 and hour < spans[place].end:
-            version = spans[place].version
-            used[version] = EXACT.add(used.get(version, Decimal(0)), quantity)
-    return used
-
-
-def _start(held: _Held) -> datetime:
-    return held.start
-
-
 class _Version:
     """A version of a price with the hours of the month in which it held."""
 
@@ -113,10 +108,14 @@ class _Version:
         self._hours = sum(hours_between(max(start, terms.since), end) for start, end in spans)
         self._month_hours = hours_between(terms.start, terms.end)
         self._share = Fraction(self._hours, self._month_hours)
+        self._each = each(price)
 
     def line(self, used: Decimal, terms: Terms) -> Line:
         quantity = Decimal(1) if self.price.model == FLAT else used
-        amount = rounded(cost(self.price, quantity=quantity, share=self._share), terms.currency)
+        if self._each is None:
+            amount = rounded(cost(self.price, quantity=quantity, share=self._share), terms.currency)
+        else:
+            amount = rounded_product(quantity, self._each, terms.currency)
         if self.price.model == FLAT and not amount:
             quantity = Decimal(0)
         return Line(self.price, self.spans, self._hours, self._month_hours, quantity, amount)

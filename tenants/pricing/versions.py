@@ -82,6 +82,12 @@ def affordable(price: PriceVersion, *, amount: Decimal, places: int) -> Decimal 
     return Decimal(math.floor(exact * 10**places)).scaleb(-places)
 
 
+def each(price: PriceVersion) -> Fraction | None:
+    """What each unit costs, where every unit costs the same and there is nothing else to it; else none."""
+    plain = price.model == PER_UNIT and not (price.included or price.minimum)
+    return _each(price.amount, price.per) if plain else None
+
+
 def _of_units(price: PriceVersion, units: Fraction, share: Fraction) -> Fraction:
     if price.model == PACKAGE:
         return math.ceil(units / Fraction(price.per)) * Fraction(price.amount)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inference.batch_worker import child
+from inference.batch_worker import task as tasks
 from inference.batch_worker.child import Results
 from inference.batch_worker.task import LINES_FILE, Task
 from modelhub import recipes
@@ -49,7 +50,7 @@ def lines(folder: Path, wanted: Task) -> list[dict[str, Any]]:
     file, (reading, writing) = folder / LINES_FILE, os.pipe()
     wanted.write(folder)
     with file.open("ab") as stream:
-        child.run(child.tasks.read(folder), Results(stream, wanted, file, writing))
+        child.run(tasks.read(folder), Results(stream, wanted, file, writing))
     os.close(writing)
     with os.fdopen(reading) as told:
         last = json.loads(told.read().splitlines()[-1])["checkpoint"]

@@ -121,6 +121,17 @@ def test_work_of_another_bucket_whose_caller_left_gives_its_turn_to_the_next() -
     assert [lane.take(0), lane.take(0), lane.take(0)] == [[short], [long], []]
 
 
+def test_what_has_rows_left_is_next_even_if_something_urgent_of_another_bucket_came() -> None:
+    lane = queue(best=2)
+    large, urgent = work(1, 2, 3, bucket=8), work(4, bucket=16, priority=1)
+    lane.put(large)
+    first = lane.take(0)
+    run(first, engine=Doubling(), prepare=None, joining=Joining(best_rows=2))
+    lane.put(urgent)
+    lane.ran(first)
+    assert [lane.take(0), lane.take(0)] == [[large], [urgent]]
+
+
 def test_rows_longer_than_a_whole_batch_leave_a_thread_to_the_others() -> None:
     lane = Queue(best_rows=4, limit=100, host=HostRows(1000), tenant_id="acme", usual_bucket=8, most_huge=1)
     huge, more, long, short = work(1, bucket=64), work(2, bucket=64), work(3, bucket=32), work(4, bucket=8)

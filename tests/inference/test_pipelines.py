@@ -50,7 +50,7 @@ def test_several_texts_in_one_request(client: httpx.Client, document: dict[str, 
 
 
 def test_a_form_has_texts_as_fields_or_as_files(client: httpx.Client) -> None:
-    form = [("first", (None, b"banana")), ("more", ("sky.txt", b"sky", "text/plain"))]
+    form: list[tuple[str, Any]] = [("first", (None, b"banana")), ("more", ("sky.txt", b"sky", "text/plain"))]
     found = client.post(NATIVE.format("vowels"), files=form).json()
     assert found["predictions"] == [
         {"file": "first", "amount": "many", "vowels": 3}, {"file": "sky.txt", "amount": "few", "vowels": 0}
@@ -84,19 +84,25 @@ def test_no_rows_are_answered(client: httpx.Client) -> None:
 
 
 def test_columns_may_be_missing_and_texts_be_numbers(client: httpx.Client) -> None:
-    rows = [{"age": 3, "city": "Rome"}, {"age": None, "city": 12}, {"city": True}, {"age": True, "city": None}]
+    rows: list[Any] = [
+        {"age": 3, "city": "Rome"},
+        {"age": None, "city": 12},
+        {"city": True},
+        {"age": True, "city": None},
+    ]
     found = client.post(NATIVE.format("ages"), json={"instances": rows})
     assert [one["value"] for one in found.json()["predictions"]] == [7, 1, 3, 1]
     columns = {"age": [3, None], "city": ["Rome", None]}
     found = client.post(NATIVE.format("ages"), json={"inputs": columns})
     assert [one["value"] for one in found.json()["predictions"]] == [7, -1]
-    for rows, words in (
+    wrong: list[tuple[list[Any], str]] = [
         ([{"age": "old", "city": "Rome"}], "float64"),
         ([{"age": 1, "town": "Rome"}], "['age', 'city']"),
         ([{"age": 1, "city": ["Rome"]}], "bytes"),
         (["Rome"], "['age', 'city']"),
-    ):
-        refused = client.post(NATIVE.format("ages"), json={"instances": rows})
+    ]
+    for instances, words in wrong:
+        refused = client.post(NATIVE.format("ages"), json={"instances": instances})
         assert (refused.status_code, words in refused.json()["detail"]) == (400, True), refused.text
     assert client.post(NATIVE.format("ages"), content="3,Rome", headers=TEXT).status_code == 415
 

@@ -187,7 +187,7 @@ def test_one_of_several_labels_is_answered_with_the_scores_of_all() -> None:
 def test_metrics_of_several_classes_are_what_counting_gives(rows: list[tuple[list[float], int]]) -> None:
     scores = np.array([score for score, _ in rows], np.float32)
     truths = np.array([truth for _, truth in rows], np.int64)
-    metrics = evaluation.several(scores=scores, truths=truths, labels=["a", "b", "c"])
+    metrics = evaluation.classification(scores=scores, truths=truths, labels=["a", "b", "c"])
     pairs = [(truth, row.index(max(row))) for row, truth in rows]
     matrix = metrics["confusion_matrix"]["matrix"]
     assert matrix == [[pairs.count((truth, answer)) for answer in range(3)] for truth in range(3)]

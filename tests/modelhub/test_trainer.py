@@ -88,7 +88,9 @@ class TrainingSite:
 
     def stored(self, sha256: str) -> Path:
         (file,) = (self.site.var / "files").rglob(sha256)
-        return file
+        tenant = file.parent.parent.name
+        code = f"print(json.dumps(str(storage.local_path(tenant_id={tenant!r}, sha256={sha256!r}))))"
+        return Path(self.site.python(f"import json\nfrom modelhub import storage\n{code}"))
 
     def left_behind(self) -> list[Path]:
         """What jobs that ended have left in the scratch folder."""

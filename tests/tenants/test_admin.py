@@ -27,6 +27,7 @@ from tenants.models import (
     Membership,
     Notice,
     NumberSeries,
+    OperatorEvent,
     Plan,
     PlanChange,
     Price,
@@ -53,14 +54,14 @@ from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
     ApiKey, AuditEvent, AuditHead, ClosedMonth, CreditEntry, CreditNote, IdempotentAnswer, Invoice, InvoiceLine,
-    Membership, Notice, NumberSeries, Plan, PlanChange, Price, QuotaBucket, QuotaLease, QuotaLimit, RejectedSegment,
-    SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt, WebhookDelivery,
-    WebhookEndpoint,
+    Membership, Notice, NumberSeries, OperatorEvent, Plan, PlanChange, Price, QuotaBucket, QuotaLease, QuotaLimit,
+    RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt,
+    WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
     AuditEvent, AuditHead, ClosedMonth, CreditNote, IdempotentAnswer, Invoice, InvoiceLine, Notice, NumberSeries,
-    PlanChange, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageSegment, WebhookAttempt,
-    WebhookDelivery, WebhookEndpoint,
+    OperatorEvent, PlanChange, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageSegment,
+    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 
 

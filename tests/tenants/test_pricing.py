@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tenants import pricing
 from tenants.errors import Invalid
 from tenants.pricing import Line, PlanSpan, PriceVersion, Terms, Tier
+from tenants.pricing.money import rounded_product
 from tests.crash import naive_rating
 
 MONTH = date(2026, 11, 1)
@@ -88,6 +89,22 @@ def test_a_line_is_rounded_to_the_smallest_coin(currency: str, amount: str) -> N
 def test_just_above_half_a_cent_is_rounded_up_however_many_digits_it_takes() -> None:
     quantity = Decimal("1.000000000000000000000000000000000001")
     assert amounts({0: quantity}, a_price("0.005")) == ["0.01"]
+
+
+@given(
+    quantity=st.decimals(0, 10**18, places=12),
+    amount=st.decimals(0, 10**12, places=12),
+    per=st.decimals("0.000000000001", 10**18, places=12),
+    currency=st.sampled_from(["EUR", "JPY", "KWD"]),
+)
+@example(Decimal("0.5"), Decimal("0.01"), Decimal(1), "EUR")  # half a coin goes to the even one: down
+@example(Decimal("1.5"), Decimal("0.01"), Decimal(1), "EUR")  # and up
+def test_the_quick_product_is_rounded_as_the_exact_one(
+    quantity: Decimal, amount: Decimal, per: Decimal, currency: str
+) -> None:
+    each = Fraction(amount) / Fraction(per)
+    quick = rounded_product(quantity, each, currency)
+    assert str(quick) == str(pricing.rounded(Fraction(quantity) * each, currency))
 
 
 def test_a_price_that_changes_in_mid_month_has_a_line_of_its_own() -> None:

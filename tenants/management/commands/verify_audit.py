@@ -23,15 +23,19 @@ class Command(BaseCommand):
         except Refusal as refusal:
             raise CommandError(refusal.detail) from refusal
         broken = [each.name for each in tenants if not self._follow(each)]
+        if not tenant and not self._follow(None):
+            broken.append("the operators")
         if broken:
             raise CommandError(f"The audit trail of {', '.join(broken)} was tampered with.")
-        self.stdout.write(f"The audit trail of {len(tenants)} tenants is whole." if not tenant else "It is whole.")
+        everything = f"The audit trail of {len(tenants)} tenants and of the operators is whole."
+        self.stdout.write("It is whole." if tenant else everything)
 
-    def _follow(self, tenant: Tenant) -> bool:
+    def _follow(self, tenant: Tenant | None) -> bool:
         with scoping.operator():
             chain = audit_chain.verify(tenant=tenant)
+        name = tenant.name if tenant else "the operators"
         if chain.fault:
-            self.stdout.write(f"{tenant.name}: BROKEN after {chain.rows} rows. {chain.fault}")
+            self.stdout.write(f"{name}: BROKEN after {chain.rows} rows. {chain.fault}")
         else:
-            self.stdout.write(f"{tenant.name}: {chain.rows} rows, ending in {chain.hash}")
+            self.stdout.write(f"{name}: {chain.rows} rows, ending in {chain.hash or 'nothing'}")
         return not chain.fault
