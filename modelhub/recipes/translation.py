@@ -71,7 +71,7 @@ OWN_PARAMETERS = (
     Parameter("encoder_layers", "integer", "Layers that read the text.", 3, minimum=1, maximum=12),
     Parameter("decoder_layers", "integer", "Layers that write its translation.", 2, minimum=1, maximum=12),
     Parameter(
-        "dropout", "number", "The share of values left out while training, against learning by heart.", 0.15, 0.0, 0.9
+        "dropout", "number", "The share of values left out while training, against learning by heart.", 0.2, 0.0, 0.9
     ),
     Parameter(
         "label_smoothing", "number", "The share of probability given to all words alike while training.", 0.1, 0.0, 0.5
@@ -87,7 +87,7 @@ PARAMETERS = (
     *(
         parameter
         for parameter in training_parameters(
-            epochs=14, learning_rate=0.001, schedule="cosine", warmup_steps=600, clip_norm=1.0
+            epochs=20, learning_rate=0.001, schedule="cosine", warmup_steps=600, clip_norm=1.0
         )
         if parameter.name != "batch_size"
     ),

@@ -106,8 +106,8 @@ def as_lists(found: Translations) -> list[list[int]]:
 def test_the_search_finds_what_a_plain_one_without_a_cache_finds(tmp_path: Path, seed: int, beam: int) -> None:
     made = weights(seed)
     likely, rows = plainly(made), sources(seed)
-    found = bundle(tmp_path, made).translate(*together(rows), beam=beam, max_length=12, length_penalty=0.6)
-    limits = np.minimum(settings().limits(np.array([len(row) for row in rows])), 12)
+    found = bundle(tmp_path, made).translate(*together(rows), beam=beam, max_length=16, length_penalty=0.6)
+    limits = np.minimum(settings().limits(np.array([len(row) for row in rows])), 16)
     expected = [
         searched(likely, row, beam=beam, limit=int(limit), penalty=0.6) for row, limit in zip(rows, limits, strict=True)
     ]
