@@ -63,7 +63,7 @@ class Customer:
 
     def wait_until_one_runs(self, *, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
-        while not self.in_state("running"):
+        while not self.in_state("running") and self.in_state("queued"):
             assert time.monotonic() < deadline, self.in_state("queued")
             time.sleep(0.2)
 
@@ -77,14 +77,14 @@ def test_whichever_trainer_is_killed_each_training_ends_once(at: CrashSite, dice
     jobs = [customer.asks(seed=number) for number in range(JOBS)]
     trainers = [at.site.start_trainer(**SETTINGS) for _ in range(TRAINERS)]
     for _ in range(ROUNDS):
+        if not customer.in_state("queued", "running"):
+            jobs.append(customer.asks(seed=len(jobs)))
         customer.wait_until_one_runs()
         time.sleep(dice.uniform(0, 8))
         place = dice.randrange(TRAINERS)
         trainers[place].kill()
         trainers[place].wait()
         trainers[place] = at.site.start_trainer(**SETTINGS)
-        if not customer.in_state("queued", "running"):
-            jobs.append(customer.asks(seed=len(jobs)))
     deadline = time.monotonic() + 600
     while found := customer.in_state("queued", "running"):
         assert time.monotonic() < deadline, found
