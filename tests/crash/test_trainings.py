@@ -57,9 +57,18 @@ class Customer:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    def under_way(self) -> list[str]:
-        rows = self._client.get("/training-jobs").json()["results"]
-        return [row["id"] for row in rows if row["state"] in ("queued", "running")]
+    def in_state(self, *states: str) -> list[str]:
+        pages = [self._client.get("/training-jobs", params={"state": state}).json() for state in states]
+        return [row["id"] for page in pages for row in page["results"]]
+
+    def wait_until_one_runs(self, *, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.in_state("running") and self.in_state("queued"):
+            assert time.monotonic() < deadline, self.in_state("queued")
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        self._client.close()
 
 
 def test_whichever_trainer_is_killed_each_training_ends_once(at: CrashSite, dice: random.Random) -> None:
@@ -68,17 +77,19 @@ def test_whichever_trainer_is_killed_each_training_ends_once(at: CrashSite, dice
     jobs = [customer.asks(seed=number) for number in range(JOBS)]
     trainers = [at.site.start_trainer(**SETTINGS) for _ in range(TRAINERS)]
     for _ in range(ROUNDS):
+        if not customer.in_state("queued", "running"):
+            jobs.append(customer.asks(seed=len(jobs)))
+        customer.wait_until_one_runs()
         time.sleep(dice.uniform(0, 8))
         place = dice.randrange(TRAINERS)
         trainers[place].kill()
         trainers[place].wait()
         trainers[place] = at.site.start_trainer(**SETTINGS)
-        if not customer.under_way():
-            jobs.append(customer.asks(seed=len(jobs)))
     deadline = time.monotonic() + 600
-    while found := customer.under_way():
+    while found := customer.in_state("queued", "running"):
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
+    customer.close()
     for trainer in trainers:
         trainer.send_signal(signal.SIGTERM)
         assert trainer.wait(60) in (0, -signal.SIGTERM)  # the latter while it starts
