@@ -177,7 +177,7 @@ def identity(path: Path) -> Path:
     return path
 
 
-def test_texts_go_through_the_pipeline_by_their_length_and_keep_their_order(
+def test_texts_go_through_the_pipeline_by_their_length(
     tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(recipes.RECIPES, "lengths", Lengths())
