@@ -121,7 +121,7 @@ def _label(truth: Any, labels: Sequence[str], manifest: Manifest) -> str:
     if isinstance(truth, bool | np.bool_):
         return "true" if truth else "false"
     if isinstance(truth, int | np.integer) and str(truth) not in labels:
-        return labels[truth]
+        return labels[int(truth)]
     return "" if truth is None else str(truth)
 
 

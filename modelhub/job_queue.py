@@ -203,7 +203,7 @@ class JobQueue(Generic[Job]):
     def _due(self) -> QuerySet[Job]:
         of_tenant = self.table.across_tenants.filter(tenant_id=OuterRef("tenant_id")).exclude(started_at=None)
         last_start = Subquery(of_tenant.order_by("-started_at").values("started_at")[:1])
-        return (
+        due: QuerySet[Any] = (
             self.table.across_tenants.filter(
                 Q(state=JobState.QUEUED) | Q(state=JobState.RUNNING, lease_until__lt=Now()), tenant__active=True
             )
@@ -212,6 +212,7 @@ class JobQueue(Generic[Job]):
             .select_related("tenant__plan")
             .select_for_update(skip_locked=True, of=("self",))
         )
+        return due
 
     def _claimed(self, job: Job, trainer: str, now: datetime) -> Job:
         self.table.across_tenants.filter(pk=job.pk).update(

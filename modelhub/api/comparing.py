@@ -42,7 +42,7 @@ class ComparedEvaluationsSerializer(serializers.Serializer[OnOneDataset]):
     metrics = FIGURES
 
     def get_evaluations(self, found: OnOneDataset) -> list[str | None]:
-        return [one and one.pk for one in found.evaluations]
+        return [None if one is None else one.pk for one in found.evaluations]
 
 
 class ComparisonSerializer(serializers.Serializer[Comparison]):

@@ -276,7 +276,7 @@ class EvaluationDrawingView(TenantView):
         operation_id="draw_evaluation",
         tags=TAGS,
         parameters=[OpenApiParameter("drawing", str, OpenApiParameter.PATH, enum=list(DRAWINGS))],
-        responses=openapi.answers(200, None, 400, 404) | svg.SCHEMA,
+        responses=svg.answers(400, 404),
     )
     def get(self, request: Request, evaluation_id: str, drawing: str) -> HttpResponse:
         """What an evaluation found, as SVG: its `confusion` matrix, its `reliability`, or its `mistakes`."""
@@ -287,6 +287,8 @@ class EvaluationDrawingView(TenantView):
 
 def drawn(evaluation: Evaluation, drawing: str) -> str:
     """One of the drawings of an evaluation as SVG; raises NotFound where there is nothing of the kind to draw."""
+    if drawing not in DRAWINGS:
+        raise NotFound("There is nothing at this address.")
     result = evaluation.result or {}
     title = f"{evaluation.version} on {evaluation.dataset_id}, {evaluation.split}"
     if drawing == "mistakes" and result:

@@ -146,7 +146,7 @@ class ModelVersionConfusionView(TenantView):
     @extend_schema(
         operation_id="draw_model_version_confusion",
         tags=TAGS,
-        responses=openapi.answers(200, None, 400, 404) | svg.SCHEMA,
+        responses=svg.answers(400, 404),
     )
     def get(self, request: Request, name: str, number: int) -> HttpResponse:
         """The confusion matrix of a version on its validation split, as SVG."""

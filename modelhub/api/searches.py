@@ -107,7 +107,9 @@ class SearchSerializer(serializers.ModelSerializer[Search]):
     @extend_schema_field(BestSerializer(allow_null=True))
     def get_best(self, search: Search) -> dict[str, Any] | None:
         best = self._standing(search).best
-        return best and {
+        if best is None:
+            return None
+        return {
             "job": best.job.pk,
             "version": getattr(best.job, "version_number", None),
             "version_id": getattr(best.job, "version_id", None),

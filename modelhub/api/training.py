@@ -336,9 +336,7 @@ class TrainingJobCancelView(TenantView):
 class TrainingJobCurvesView(TenantView):
     """The learning curves of a job, drawn."""
 
-    @extend_schema(
-        operation_id="draw_training_job_curves", tags=TAGS, responses=openapi.answers(200, None, 400, 404) | svg.SCHEMA
-    )
+    @extend_schema(operation_id="draw_training_job_curves", tags=TAGS, responses=svg.answers(400, 404))
     def get(self, request: Request, job_id: str) -> HttpResponse:
         """The metrics of a job over its epochs so far, as SVG: of training, and of validation."""
         self.query(StrictSerializer)

@@ -51,6 +51,11 @@ def empty(*, title: str, words: str) -> str:
     )  # fmt: skip
 
 
+def width_of(title: str, *, most: int) -> int:
+    """Room for a title of at most so many characters, in pixels."""
+    return 32 + 9 * min(len(title), most)
+
+
 def text(
     x: float, y: float, words: str, kind: str = "", *, anchor: str = "start", turn: int = 0, most: int = 60
 ) -> str:

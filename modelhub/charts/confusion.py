@@ -28,7 +28,7 @@ def confusion(matrix: Mapping[str, Any], *, title: str) -> str:
     parts.append(canvas.text(left + middle, top + 2 * middle + 22, "answered", "quiet", anchor="middle"))
     parts.append(canvas.text(18, top + middle, "truth", "quiet", anchor="middle", turn=-90))
     return canvas.drawing(
-        width=max(320, left + side * len(labels) + 24),
+        width=max(canvas.width_of(title, most=100), left + side * len(labels) + 24),
         height=top + side * len(labels) + 36,
         title=title,
         description=_described(labels, counts),

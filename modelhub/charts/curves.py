@@ -28,7 +28,7 @@ def curves(history: Sequence[Mapping[str, Any]], *, title: str, best_epoch: int 
         said += [f"{label}: {points[0][1]:.4g} to {points[-1][1]:.4g}" for label, points in series.items()]
     rows = math.ceil(len(metrics) / columns)
     return canvas.drawing(
-        width=columns * WIDTH,
+        width=max(canvas.width_of(title, most=100), columns * WIDTH),
         height=40 + rows * HEIGHT,
         title=title,
         description=f"Over {len(history)} epochs, from the first to the last. {'; '.join(said)}.",

@@ -12,7 +12,7 @@ def reliability(calibration: Mapping[str, Any], *, title: str) -> str:
     """The `calibration` of an evaluation: a bar a bin for its accuracy, the diagonal for one that is right to it."""
     filled = [one for one in calibration["bins"] if one["rows"]]
     bottom = TOP + SIZE
-    parts = [canvas.text(16, 24, title, "head", most=60)]
+    parts = [canvas.text(16, 24, title, "head", most=100)]
     for step in range(6):
         value = step / 5
         parts.append(f'<path class="grid" d="M{LEFT},{bottom - value * SIZE:.1f}h{SIZE}"/>')
@@ -38,7 +38,7 @@ def reliability(calibration: Mapping[str, Any], *, title: str) -> str:
     words = "no rows" if error is None else f"expected calibration error {error:.3f}"
     parts.append(canvas.text(16, 42, f"{calibration['rows']} rows, {words}", "quiet"))
     return canvas.drawing(
-        width=LEFT + SIZE + 24,
+        width=max(canvas.width_of(title, most=100), LEFT + SIZE + 24),
         height=bottom + 48,
         title=title,
         description=f"Over {calibration['rows']} rows: {words}. "

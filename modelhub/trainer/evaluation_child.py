@@ -125,7 +125,9 @@ def answered(
     version: _Version, examples: Iterable[Example], *, rows: int, report: Reporter
 ) -> tuple[Answers, list[dict[str, str]]]:
     """All answers in the order of the rows, and which rows were refused, with why."""
-    answers, left_out, parts, done = Answers(), [], [], 0
+    answers, done = Answers(), 0
+    left_out: list[dict[str, str]] = []
+    parts: list[Tensors] = []
     source = iter(examples)
     while window := list(islice(source, WINDOW)):
         found: dict[int, Tensors] = {}

@@ -75,7 +75,7 @@ def test_whichever_trainer_is_killed_each_training_ends_once(at: CrashSite, dice
         trainers[place] = at.site.start_trainer(**SETTINGS)
         if not customer.under_way():
             jobs.append(customer.asks(seed=len(jobs)))
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while found := customer.under_way():
         assert time.monotonic() < deadline, found
         time.sleep(0.2)

@@ -49,11 +49,11 @@ def picture(light: int) -> bytes:
 def files(*, wrong: int = 1) -> dict[str, bytes]:
     """A usable data set of eight validation pictures; of the bright ones so many are dark, and each differs."""
     found: dict[str, bytes] = {}
-    for split, count in (("train", 3), ("validation", 4)):
+    for split, count, shift in (("train", 3, 0), ("validation", 4, 20)):
         for place in range(count):
             off = split == "validation" and place < wrong
-            found[f"{split}/bright/{place}.jpg"] = picture(60 + place if off else 200 + place + 10 * len(split))
-            found[f"{split}/dark/{place}.jpg"] = picture(20 + place + len(split))
+            found[f"{split}/bright/{place}.jpg"] = picture(60 + place if off else 200 + shift + place)
+            found[f"{split}/dark/{place}.jpg"] = picture(10 + shift + place)
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
@@ -20,6 +20,8 @@ from tests.test_permissions import MANIFEST
 __all__ = ["places"]
 pytestmark = pytest.mark.usefixtures("places")
 
+# A machine that is busy takes its time.
+QUICK = settings(max_examples=40, deadline=None)
 SVG = "{http://www.w3.org/2000/svg}"
 STRANGE = st.text(max_size=40) | st.sampled_from(["</text><script>", "\x00\x0b", "a\u202eb", "'\"&<>", "]]>"])
 NUMBERS = st.floats(width=32) | st.none() | st.integers(-(10**9), 10**9)
@@ -43,17 +45,20 @@ def words(root: ET.Element) -> str:
     return " ".join(element.text or "" for element in root.iter(f"{SVG}text"))
 
 
+@QUICK
 @given(history=HISTORY, title=STRANGE)
 def test_curves_can_always_be_read(history: list[dict[str, Any]], title: str) -> None:
     read(charts.curves(history, title=title, best_epoch=1))
 
 
+@QUICK
 @given(labels=st.lists(STRANGE, min_size=1, max_size=40), seed=st.integers(0, 9))
 def test_a_confusion_matrix_can_always_be_read(labels: list[str], seed: int) -> None:
     matrix = [[(row * column + seed) % 7 * 10**seed for column in range(len(labels))] for row in range(len(labels))]
     read(charts.confusion({"labels": labels, "matrix": matrix}, title="t"))
 
 
+@QUICK
 @given(rows=st.lists(st.fixed_dictionaries({"name": STRANGE, "truth": STRANGE, "answer": STRANGE, "picture": STRANGE})))
 def test_mistakes_can_always_be_read(rows: list[dict[str, Any]]) -> None:
     read(charts.mistakes(rows, title="t"))

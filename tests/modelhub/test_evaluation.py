@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from sklearn import metrics as sklearn
 
 from modelhub import evaluation
 
+# A machine that is busy takes its time.
+QUICK = settings(max_examples=40, deadline=None)
 LABELS = ["bird", "cat", "dog"]
 SCORES = np.array(
     [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.5, 0.4, 0.1], [0.1, 0.1, 0.8]]
@@ -58,6 +60,7 @@ def test_scores_of_another_shape_are_refused_with_both() -> None:
         evaluation.classification(scores=SCORES, truths=TRUTHS, labels=LABELS[:2])
 
 
+@QUICK
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 30))
 def test_the_share_among_the_likeliest_is_what_scikit_learn_finds(seed: int, rows: int) -> None:
     random = np.random.default_rng(seed)
@@ -91,6 +94,7 @@ def test_a_model_that_is_too_sure_is_as_wrong_as_it_is_too_sure() -> None:
     assert sum(one["rows"] for one in found["bins"]) == 4
 
 
+@QUICK
 @given(
     scores=arrays.arrays(np.float64, st.integers(1, 25), elements=st.sampled_from([0.1, 0.3, 0.5, 0.5001, 0.9])),
     seed=st.integers(0, 1000),
@@ -145,6 +149,7 @@ def test_nothing_said_and_something_heard_is_all_insertions() -> None:
     assert (found["insertions"], found["word_error_rate"], found["sentence_accuracy"]) == (2, None, 0.0)
 
 
+@QUICK
 @given(said=WORDS, heard=WORDS)
 def test_the_edits_are_the_fewest_and_make_the_one_of_the_other(said: list[str], heard: list[str]) -> None:
     found = evaluation.edits(said, heard)

@@ -180,7 +180,7 @@ def identity(path: Path) -> Path:
 def test_texts_go_through_the_pipeline_by_their_length_and_keep_their_order(
     tmp_path: Path, report: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(recipes.RECIPES, "lengths", Lengths())  # type: ignore[arg-type]
+    monkeypatch.setitem(recipes.RECIPES, "lengths", Lengths())
     (tmp_path / "settings.txt").write_text("0.1")
     lines = ["a" * 9 + ",long,eve", "b,short,eve", "c" * 8 + ",short,bob", "bad,short,bob", "dd,short,bob"]
     (tmp_path / "part").write_text("\n".join(lines))

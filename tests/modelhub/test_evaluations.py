@@ -129,7 +129,7 @@ def test_what_cannot_be_evaluated_is_refused_in_words(
 ) -> None:
     dataset = sealed(acme_client)
     for path in (EVALUATIONS, f"{EVALUATIONS}/quote"):
-        answer = post(acme_client, dataset, path, **changes)
+        answer = post(acme_client, path=path, **{"dataset": dataset} | changes)
         assert answer.status_code == 400, answer.content
         assert [error["field"] for error in answer.json()["errors"]] == [field]
     assert acme_client.get(EVALUATIONS).json()["results"] == []

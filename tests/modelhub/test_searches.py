@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
@@ -24,6 +25,8 @@ from tests.modelhub.test_training import shown as job_shown
 __all__ = ["places"]
 pytestmark = pytest.mark.usefixtures("places")
 
+# A machine that is busy takes its time.
+QUICK = examples(max_examples=40, deadline=None)
 SEARCHES = "/api/v1/searches"
 PARAMETERS = recipes.get("image-classifier").parameters
 GRID = {"learning_rate": [0.001, 0.01], "batch_size": [16, 32]}
@@ -220,6 +223,7 @@ RANGES = {
 }
 
 
+@QUICK
 @given(seed=st.integers(0, 2**31 - 1), jobs=st.integers(1, 20))
 def test_what_is_drawn_lies_in_the_space_differs_and_is_the_same_again(seed: int, jobs: int) -> None:
     def drawn() -> list[dict[str, Any]]:

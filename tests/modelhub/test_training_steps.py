@@ -52,10 +52,11 @@ class Told:
 
 
 def split(rows: int = 40, *, seed: int = 0, classes: int = 2, shape: tuple[int, ...] = SHAPE) -> Split:
-    """Noise, the brighter the higher its class: it can be learned."""
+    """Noise with a colour brightened for each class after the first: it can be learned."""
     drawn = np.random.default_rng(seed).integers(0, 100, (rows, *shape), dtype=np.uint8)
     labels = np.arange(rows) * classes // rows
-    drawn += (labels * (150 // (classes - 1))).astype(np.uint8)[:, None, None, None]
+    for label in range(1, classes):
+        drawn[labels == label, ..., label % 3] += 150
     return Split(rows=drawn, labels=labels)  # type: ignore[arg-type]
 
 
