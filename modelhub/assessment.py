@@ -116,11 +116,12 @@ def _probabilities(answers: Answers, classes: int) -> NDArray[np.float64] | None
 
 def _label(truth: Any, labels: Sequence[str], manifest: Manifest) -> str:
     """A true label as the version would call it: recipes say it as a word, a number of a label, or a whole row."""
-    if isinstance(truth, Mapping):
+    is_row = isinstance(truth, Mapping)
+    if is_row:
         truth = truth.get(manifest["preprocessing"].get("target"))
     if isinstance(truth, bool | np.bool_):
         return "true" if truth else "false"
-    if isinstance(truth, int | np.integer) and str(truth) not in labels:
+    if isinstance(truth, int | np.integer) and not is_row and str(truth) not in labels:
         return labels[int(truth)]
     return "" if truth is None else str(truth)
 
