@@ -7,6 +7,7 @@ digits at random, one speaker of them, or the speakers of every tenth recording 
 """
 
 import csv
+import faulthandler
 import json
 import os
 import random
@@ -126,4 +127,5 @@ def real_time_factor(task: Task, result: Mapping[str, Any], folder: Path) -> flo
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a library that crashes says where
     main(sys.argv[1], {one.partition("=")[0]: json.loads(one.partition("=")[2]) for one in sys.argv[2:]})
