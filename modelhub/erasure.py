@@ -21,12 +21,13 @@ class Erased:
 
 
 def erase_tenant(*, tenant: Tenant, actor: str, now: datetime) -> Erased:
-    """Suspends a tenant for good and erases what it has stored: data sets, files of models, results.
+    """Suspends a tenant for good and erases what it has stored: data sets, files of models, results, checkpoints.
 
     Rows stay: bills, the audit trail, and what versions were made of. In operator scope; erasing twice erases nothing.
     """
     accounts.suspend(tenant=tenant, actor=actor)
     keys.destroy(tenant_id=tenant.pk, now=now)
+    storage.checkpoints.drop_all(tenant_id=tenant.pk)
     datasets = list(Dataset.objects.for_tenant(tenant).filter(erased_at=None))
     for dataset in datasets:
         retention.erase(dataset=dataset, actor=actor, now=now)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.core.files.storage import default_storage
 
-from modelhub.storage import files
+from modelhub.storage import ciphers, files, keys
 
 ROOT = "checkpoints"
 CHUNK = 1024 * 1024
@@ -23,34 +23,41 @@ logger = logging.getLogger(__name__)
 
 
 def keep(source: Path, *, tenant_id: str, job_id: str, sha256: str) -> None:
-    """Takes a file of this sha256 away from where it is, into the job's place."""
+    """Takes a file of this sha256 away from where it is, into the job's place, encrypted as all that is stored."""
     waiting = files.incoming() / secrets.token_hex(12)
     waiting.parent.mkdir(parents=True, exist_ok=True)
+    key = keys.for_writing(tenant_id)
     try:
-        shutil.move(source, waiting)
+        with source.open("rb") as content, waiting.open("wb") as copy:
+            ciphers.encrypt(content, copy, key=key, bound_to=keys.name_of(tenant_id, sha256))
+        source.unlink()
         files.move_in(waiting, name=_name(tenant_id, job_id, sha256))
     finally:
         waiting.unlink(missing_ok=True)
 
 
 def fetch(folder: Path, *, tenant_id: str, job_id: str, sha256: str) -> Path | None:
-    """The checkpoint on this machine, not to be changed: itself, or a copy in `folder`; none if it is not whole."""
-    name = _name(tenant_id, job_id, sha256)
-    root = files.folder()
-    path = folder / sha256 if root is None else root / name
+    """A readable copy of the checkpoint in `folder`; none if it is not whole."""
+    name, path = _name(tenant_id, job_id, sha256), folder / sha256
     try:
-        if root is None:
-            with default_storage.open(name, "rb") as content, path.open("wb") as copy:
-                shutil.copyfileobj(content, copy, CHUNK)
+        stored = default_storage.open(name, "rb")
+        with keys.opened(stored, tenant_id=tenant_id, sha256=sha256) as content, path.open("wb") as copy:
+            shutil.copyfileobj(content, copy, CHUNK)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        logger.warning("the checkpoint %s is not there", name, exc_info=True)
+        logger.warning("the checkpoint %s is not there, or not whole", name, exc_info=True)
         return None
     if found != sha256:
         logger.warning("the checkpoint %s has the sha256 %s", name, found)
         return None
     return path
+
+
+def drop_all(*, tenant_id: str) -> None:
+    """Removes the checkpoints of all jobs of a tenant."""
+    for job_id in _listed(f"{ROOT}/{tenant_id}")[0]:
+        drop(tenant_id=tenant_id, job_id=job_id)
 
 
 def drop(*, tenant_id: str, job_id: str, but: str = "") -> None:

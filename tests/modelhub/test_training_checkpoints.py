@@ -66,6 +66,8 @@ def test_another_trainer_gets_the_checkpoint_and_its_epochs(acme_client: APIClie
     checkpointed(hold, places, b"older")
     newer = checkpointed(hold, places, b"newer")
     assert kept(places) == [newer]
+    (stored,) = (places / "files" / "checkpoints").rglob(newer)
+    assert b"newer" not in stored.read_bytes(), "it is not encrypted"
     let_lease_run_out()
     second = surely_claimed("two")
     assert shown(acme_client, job)["metrics"] == EPOCHS[:2], "what the checkpoint does not know is trained again"
@@ -133,7 +135,7 @@ def test_what_killed_trainers_left_is_swept(acme_client: APIClient, places: Path
     sha256 = checkpointed(hold, places)
     orphan = places / "orphan"
     orphan.write_bytes(b"of a job that has ended")
-    storage.checkpoints.keep(orphan, tenant_id="ten_gone", job_id="job_gone", sha256="f" * 64)
+    storage.checkpoints.keep(orphan, tenant_id=hold.tenant_id, job_id="job_gone", sha256="f" * 64)
     assert storage.checkpoints.sweep(live={job}) == 1
     assert kept(places) == [sha256]
 
