@@ -29,8 +29,8 @@ WHEN (OLD.state IN ('sealed', 'erased') AND (
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("modelhub", "0004_d1_dataset_kinds"),
-        ("tenants", "0011_invoices"),
+        ("modelhub", "0006_dataset_kinds"),
+        ("tenants", "0013_training_limits"),
     ]
 
     operations = [

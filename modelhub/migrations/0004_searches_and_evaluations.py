@@ -14,7 +14,7 @@ from tenants.row_security import protect
 class Migration(migrations.Migration):
     dependencies = [
         ("modelhub", "0003_budgets"),
-        ("tenants", "0012_t2_training_limits"),
+        ("tenants", "0013_training_limits"),
     ]
 
     operations = [

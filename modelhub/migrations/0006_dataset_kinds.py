@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("modelhub", "0005_t1_checkpoints"),
+        ("modelhub", "0005_checkpoints"),
     ]
 
     operations = [

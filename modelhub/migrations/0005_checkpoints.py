@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("modelhub", "0004_t2_searches_and_evaluations"),
+        ("modelhub", "0004_searches_and_evaluations"),
     ]
 
     operations = [
