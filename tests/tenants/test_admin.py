@@ -56,8 +56,8 @@ from tests.test_permissions import a_delivery
 TABLES: list[type[Any]] = [
     ApiKey, AuditEvent, AuditHead, ClosedMonth, CreditEntry, CreditNote, IdempotentAnswer, Invoice, InvoiceLine,
     Membership, Notice, NumberSeries, OperatorEvent, OperatorHead, Plan, PlanChange, Price, QuotaBucket, QuotaLease,
-    QuotaLimit, RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt,
-    WebhookDelivery, WebhookEndpoint,
+    QuotaLimit, RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment,
+    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
     AuditEvent, AuditHead, ClosedMonth, CreditNote, IdempotentAnswer, Invoice, InvoiceLine, Notice, NumberSeries,
