@@ -1,5 +1,6 @@
 """Weights that one training leaves for the next: written with a version, and loaded where all of them fit."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,11 @@ def _arrays(version: str, files: Mapping[str, str]) -> list[NDArray[Any]]:
         with np.load(files[WEIGHTS], allow_pickle=False) as arrays:
             return [arrays[f"{number}"] for number in range(len(arrays.files))]
     if KERAS in files:
-        before = keras.saving.load_model(files[KERAS], compile=False)
+        with tempfile.TemporaryDirectory() as folder:
+            # Keras tells a model's format by its file's name; a stored file is named by its sha256.
+            named = Path(folder) / KERAS
+            named.symlink_to(Path(files[KERAS]).resolve())
+            before = keras.saving.load_model(named, compile=False)
         return [weight.numpy() for weight in before.weights]
     raise Failure(f"The training cannot begin with {version}: its weights were not kept.")
 

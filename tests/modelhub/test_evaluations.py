@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from modelhub import evaluations
 from modelhub.job_queue import Hold
-from modelhub.models import Dataset, Evaluation, ModelVersion
+from modelhub.models import Evaluation, ModelVersion
 from tenants import scoping
 from tenants.models import Notice, Plan
 from tests.conftest import Account
@@ -135,17 +135,24 @@ def test_what_cannot_be_evaluated_is_refused_in_words(
     assert acme_client.get(EVALUATIONS).json()["results"] == []
 
 
+def texts(client: APIClient) -> str:
+    """A sealed data set of texts."""
+    made = client.post("/api/v1/datasets", {"name": "words", "kind": "text-classification"}, format="json")
+    path = f"/api/v1/datasets/{made.json()['id']}"
+    rows = "".join(f"text {number} of them,{'odd' if number % 2 else 'even'}\n" for number in range(40))
+    assert client.put(f"{path}/content", f"text,label\n{rows}", content_type="text/csv").status_code == 200
+    assert client.post(f"{path}/seal").status_code == 200
+    return str(made.json()["id"])
+
+
 def test_a_data_set_of_another_kind_or_unsealed_is_refused(
     acme: Account, acme_client: APIClient, version: ModelVersion
 ) -> None:
     open_one = create(acme_client, "open")
     assert post(acme_client, open_one).status_code == 409
-    dataset = sealed(acme_client)
-    with scoping.operator():
-        Dataset.objects.for_tenant(acme.tenant).filter(pk=dataset).update(kind="speech")
-    refused = post(acme_client, dataset)
+    refused = post(acme_client, texts(acme_client))
     assert refused.status_code == 400
-    assert "takes image-classification; the data set lights is speech" in refused.json()["detail"]
+    assert "takes image-classification; the data set words is text-classification" in refused.json()["detail"]
 
 
 def test_anothers_version_and_data_set_are_not_there(

@@ -142,7 +142,7 @@ def test_weights_that_do_not_all_fit_are_refused_in_words(told: Told) -> None:
     with pytest.raises(Failure, match=r"with the weights of cats@1: .*kernel has the shape 128 × 1 there and 128 × 3"):
         warm.load(three, version="cats@1", files=files)
     assert weights_of(three) == before, "some were loaded"
-    with pytest.raises(Failure, match="has 6 arrays of them, and this model has 72"):
+    with pytest.raises(Failure, match=r"has 6 arrays of them, and this model has \d\d\."):
         warm.load(small().build(), version="cats@1", files=files)
     with pytest.raises(Failure, match="cats@1: its weights were not kept"):
         warm.load(three, version="cats@1", files={"model.onnx": "somewhere"})

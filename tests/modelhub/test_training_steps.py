@@ -298,7 +298,8 @@ def test_a_training_that_is_told_to_stop_keeps_what_it_has(told: Told) -> None:
         fitting(at, told).run()
 
 
-def test_a_deadline_ends_the_epoch_where_it_is(told: Told) -> None:
+def test_a_deadline_ends_the_epoch_where_it_is(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelhub.trainer.task.SECONDS_BETWEEN_PROGRESS", 0.0)
     at = learner(split(16), epochs=9, steps_per_epoch=3, batch_size=8)
     training = fitting(at, told)
     training._pace = Pace(1e6, 0, ends=0.0)
