@@ -143,6 +143,18 @@ def a_whole_upload(account: Account) -> Things:
     return found
 
 
+def a_job_with_data(account: Account) -> Things:
+    """One whose data set can be learned from again."""
+    row = TrainingJob.objects.create(
+        tenant=account.tenant,
+        dataset_id=a_sealed_dataset(account)["dataset_id"],
+        model_name="acmes-cats",
+        recipe="image-classifier",
+        created_by="test",
+    )
+    return {"job_id": row.pk}
+
+
 def a_job(account: Account) -> Things:
     row = TrainingJob.objects.create(
         tenant=account.tenant,
@@ -399,7 +411,7 @@ ROUTES = [
     ),
     Route("GET", "/training-jobs/{job_id}", "read", things=a_job),
     Route("POST", "/training-jobs/{job_id}/cancel", "manage", things=a_job),
-    Route("POST", "/training-jobs/{job_id}/retrain", "manage", 201, things=a_job, body={}),
+    Route("POST", "/training-jobs/{job_id}/retrain", "manage", 201, things=a_job_with_data, body={}),
     Route("GET", "/training-jobs/{job_id}/logs", "read", things=a_job),
     Route("GET", "/training-jobs/{job_id}/curves.svg", "read", things=a_job),
     Route("GET", "/searches", "read", things=a_search),
