@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench bench-peers bench-soak bench-ledger test-crash openapi lock clean python installed installed-dev
+.PHONY: help demo up test check format bench bench-peers bench-soak bench-training bench-ledger test-crash openapi lock clean python installed installed-dev
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ bench-peers: installed ## measure ours beside other model servers, installed int
 
 bench-soak: installed ## 1,000 requests a second of mixed traffic for ten minutes; SECONDS=600
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
+bench-training: installed-dev ## examples a second of each recipe beside the plain Keras script of a tutorial (minutes)
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.paces
 
 bench-ledger: installed ## what metering costs, events a second into the rollup, a month's report and invoice
 	$(BIN)/python -m benchmarks.ledger

@@ -39,6 +39,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 UPLOAD_PATH = re.compile(r"/api/v1/datasets/[^/]+/content/?")
+PART_PATH = re.compile(r"/api/v1/datasets/[^/]+/uploads/[^/]+/parts/[^/]+/?")
 CONTROL_THREADS = 8
 logger = logging.getLogger(__name__)
 
@@ -86,9 +87,7 @@ class Door:
     async def _to_django(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._control is not None
         declared = int(dict(scope["headers"]).get(b"content-length", b"0"))
-        limit = (
-            settings.DATASET_MAX_UPLOAD_BYTES if UPLOAD_PATH.fullmatch(scope["path"]) else settings.API_MAX_BODY_BYTES
-        )
+        limit = _body_limit(scope["path"])
         if declared > limit:
             await _refuse(TooLarge(f"The body has {declared:,} bytes; the limit is {limit:,}."), send)
         else:
@@ -140,6 +139,12 @@ class Door:
         if log is not None:
             await asyncio.to_thread(log.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _body_limit(path: str) -> int:
+    if UPLOAD_PATH.fullmatch(path):
+        return int(settings.DATASET_MAX_UPLOAD_BYTES)
+    return int(settings.DATASET_MAX_PART_BYTES if PART_PATH.fullmatch(path) else settings.API_MAX_BODY_BYTES)
 
 
 def _check_database() -> None:

@@ -84,9 +84,14 @@ if not PRODUCTION:  # WhiteNoise warns where there is none; its files come from 
 
 # What the service admits
 DATASET_MAX_UPLOAD_BYTES = env.int("DATASET_MAX_UPLOAD_BYTES", default=2 * 1024**3)
-DATASET_MAX_UNPACKED_BYTES = env.int("DATASET_MAX_UNPACKED_BYTES", default=8 * 1024**3)
+DATASET_MAX_PARTED_BYTES = env.int("DATASET_MAX_PARTED_BYTES", default=16 * 1024**3)
+DATASET_MAX_PART_BYTES = env.int("DATASET_MAX_PART_BYTES", default=64 * 1024**2)
+DATASET_MAX_OPEN_UPLOAD_BYTES = env.int("DATASET_MAX_OPEN_UPLOAD_BYTES", default=32 * 1024**3)
+DATASET_UPLOAD_SECONDS = env.int("DATASET_UPLOAD_SECONDS", default=24 * 3600)
+DATASET_MAX_UNPACKED_BYTES = env.int("DATASET_MAX_UNPACKED_BYTES", default=32 * 1024**3)
 DATASET_MAX_ENTRIES = env.int("DATASET_MAX_ENTRIES", default=50_000)
 DATASET_MAX_ITEM_BYTES = env.int("DATASET_MAX_ITEM_BYTES", default=20 * 1024**2)
+DATASET_MAX_SOUND_SECONDS = env.float("DATASET_MAX_SOUND_SECONDS", default=60.0)
 PICTURE_MAX_PIXELS = env.int("PICTURE_MAX_PIXELS", default=50_000_000)
 API_MAX_BODY_BYTES = env.int("API_MAX_BODY_BYTES", default=1024**2)
 DATA_UPLOAD_MAX_MEMORY_SIZE = API_MAX_BODY_BYTES
@@ -110,6 +115,10 @@ METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 TRAINING_MAX_SECONDS = env.int("TRAINING_MAX_SECONDS", default=3600)
 TRAINING_MAX_MEMORY_BYTES = env.int("TRAINING_MAX_MEMORY_BYTES", default=8 * 1024**3)
 TRAINING_MAX_QUEUED_JOBS = env.int("TRAINING_MAX_QUEUED_JOBS", default=20)
+TRAINING_MAX_SEARCH_JOBS = env.int("TRAINING_MAX_SEARCH_JOBS", default=20)
+TRAINING_MAX_ATTEMPTS = env.int("TRAINING_MAX_ATTEMPTS", default=3)
+TRAINING_CHECKPOINT_SECONDS = env.float("TRAINING_CHECKPOINT_SECONDS", default=300.0)
+TRAINING_MAX_CHECKPOINT_BYTES = env.int("TRAINING_MAX_CHECKPOINT_BYTES", default=4 * 1024**3)
 TRAINING_LEASE_SECONDS = env.float("TRAINING_LEASE_SECONDS", default=15.0)
 STORAGE_ACCRUAL_SECONDS = env.float("STORAGE_ACCRUAL_SECONDS", default=60.0)
 
@@ -143,6 +152,8 @@ INVOICE_ISSUER = {
 }
 INVOICE_FONT = env.str("INVOICE_FONT", default="")
 
+# Encrypts the data keys of tenants, and so their files; without one it is derived from SECRET_KEY.
+MASTER_KEY = env.str("MASTER_KEY", default="")
 # Signs the manifests of model versions; without one it is derived from SECRET_KEY.
 MANIFEST_KEY = env.str("MANIFEST_KEY", default="")
 
@@ -202,6 +213,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
             "Data sets",
             "Training",
             "Models",
+            "Evaluations",
             "Deployments",
             "Predictions",
             "Batch predictions",
@@ -213,10 +225,12 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_NAME_OVERRIDES": {
         "CallerKind": [("key", "key"), ("member", "member")],
         "DatasetKind": "modelhub.models.DatasetKind",
+        "DatasetState": "modelhub.models.DatasetState",
         "JobState": "modelhub.models.JobState",
         "DeliveryState": "tenants.models.DeliveryState",
         "MeterEnum": "tenants.models.Meter",
         "QuotaMeter": "tenants.models.QuotaMeter",
+        "UploadState": "modelhub.models.UploadState",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

@@ -12,7 +12,7 @@ from benchmarks import models
 from inference.engines import measuring
 from inference.engines.base import Engine
 from inference.engines.catalog import ENGINES
-from inference.engines.measuring import Candidate
+from inference.engines.measuring import Asked, Candidate
 from modelhub.signatures import Signature, TensorSpec
 
 FILES = {
@@ -34,7 +34,7 @@ def main() -> None:
 
         candidates = [Candidate(engine, file) for file, engine in FILES.items()]
         before = measuring.disturbance()
-        table = measuring.measure(candidates, make, SIGNATURE, batched=True)
+        table = measuring.measure(candidates, make, Asked(SIGNATURE))
         disturbance = max(before, measuring.disturbance())
     print(f"{'milliseconds by rows':22} {'threads':>7}" + "".join(f"{rows:>9}" for rows in measuring.BATCH_SIZES))
     for times in table:

@@ -5,6 +5,7 @@ machine does falls on both. The first round of each is not counted: graphs are t
 `benchmarks/results/training.json`. Takes about two minutes.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -158,8 +159,11 @@ def _ours(folder: Path, scratch: Path) -> tuple[Round, dict[str, float]]:
     """What a training job does: the same functions, in the same order."""
     from modelhub import recipes
     from modelhub.recipes.base import checked
-    from modelhub.trainer import fit, pixels
-    from modelhub.trainer.task import Item, Reporter
+    from modelhub.recipes.image_learning import PictureLearner
+    from modelhub.trainer import fit
+    from modelhub.trainer.checkpoints import Place
+    from modelhub.trainer.pace import Pace
+    from modelhub.trainer.task import Item, Reporter, Task
 
     recipe = recipes.get("image-classifier")
     parameters = checked(recipe.parameters, {"steps_per_epoch": STEPS})
@@ -167,27 +171,29 @@ def _ours(folder: Path, scratch: Path) -> tuple[Round, dict[str, float]]:
     report = Reporter(os.open(os.devnull, os.O_WRONLY))
     classes = sorted(path.name for path in (folder / "train").iterdir())
     items = [
-        Item(file=str(file), name=file.name, label=label)
-        for label, name in enumerate(classes)
+        Item(file=str(file), name=file.name, target=name)
+        for name in classes
         for file in sorted((folder / "train" / name).iterdir())
     ]
+    few = [item for name in classes for item in [one for one in items if one.target == name][:1]]
+    task = Task(
+        recipe=recipe.name, parameters=parameters, kind=recipe.dataset_kind, labels=classes, columns=[], train=items,
+        validation=few, max_pixels=50_000_000,
+    )  # fmt: skip
+    learner = PictureLearner(task)
     started = time.perf_counter()
-    split = pixels.decoded(
-        items,
-        split="train",
-        classes=classes,
-        recipe=recipe,
-        max_pixels=50_000_000,
-        file=scratch / "train.uint8",
-        report=report,
-    )
-    prepared = {"decoded": len(split), "decode_seconds": round(time.perf_counter() - started, 2)}
-    step = fit.training_step(recipe.build(parameters), recipe=recipe, parameters=parameters)
-    batches = iter(split.batches(shuffle_seed=0).repeat().prefetch(2))
+    learner.read(folder=scratch, report=report)
+    prepared = {"decoded": len(learner.train), "decode_seconds": round(time.perf_counter() - started, 2)}
+    model = learner.build()
+    training = fit.Fit(
+        learner, model, parameters=parameters, folder=scratch, report=report, pace=Pace(1.0, len(few))
+    )  # fmt: skip
+    epochs = itertools.count(1)
 
     def train() -> float:
+        training.place = Place(epoch=next(epochs))
         started = time.perf_counter()
-        fit.run_epoch(step, batches, epoch=1, epochs=1, steps=STEPS, report=report)
+        training.train_epoch()
         return time.perf_counter() - started
 
     return train, prepared

@@ -7,8 +7,10 @@ class InferenceConfig(AppConfig):
     name = "inference"
 
     def ready(self) -> None:
-        from inference import deployments
+        from inference import batch_predictions, deployments
+        from modelhub.datasets import lifecycle
         from tenants import api_keys, quota_limits
 
         api_keys.existing_deployments = deployments.existing
+        lifecycle.know_holder(batch_predictions.held_files)
         quota_limits.know_deployments(deployments.exists)

@@ -1,5 +1,6 @@
 """Batch predictions: asked for, claimed by a worker, reported on, ended. Every change of state is here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO
@@ -117,6 +118,12 @@ def open_results(*, job: BatchPrediction) -> BinaryIO:
         after = "and left none" if job.has_ended else "and has none yet"
         raise Conflict(f"The batch prediction {job.pk} is {job.state} {after}: there are no results.")
     return storage.open(tenant_id=job.tenant_id, sha256=job.result_sha256)
+
+
+def held_files(tenant_id: str, digests: Sequence[str]) -> set[str]:
+    """Those of these stored files that are results of the tenant's batch predictions."""
+    rows = BatchPrediction.objects.for_tenant(tenant_id).filter(result_sha256__in=digests)
+    return set(rows.values_list("result_sha256", flat=True))
 
 
 # What a worker does; it runs in operator scope.

@@ -8,13 +8,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from inference.engines.base import Engine, Tensor, Tensors
+from inference.engines.base import BadRows, Engine, Tensor, Tensors
 from tenants.errors import DeadlineExceeded, OverQuota, Refusal, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,9 @@ class Receipt(Protocol):
 class Work:
     """One request's rows on their way through a version, and then its answer or its error.
 
-    Either `inputs` holds the tensors, or `raw` the rows as they came (files, pixels) that its thread prepares.
+    Either `inputs` holds the tensors, or `raw` the rows as they came (files, pixels) that its thread prepares. Only
+    work of one `bucket` runs together: rows of like length, so that a long one does not slow short ones. `turn` is its
+    place in the queue; `first_row`, the number of its first row in the request that it is a piece of, or none.
     """
 
     rows: int
@@ -51,6 +53,9 @@ class Work:
     raw: tuple[Any, ...] = ()
     receipt: "Receipt | None" = None
     priority: int = 0
+    bucket: int = 0
+    turn: tuple[int, int] = (0, 0)
+    first_row: int | None = None
     queued_at: float = 0.0
     taken_at: float = 0.0
     queued: bool = False
@@ -104,27 +109,49 @@ class HostRows:
         self.queued -= rows
 
 
+# The turn of work that comes before all that waits; a priority, 1 the highest; and work without one.
+NEXT, NO_PRIORITY = 0, 2**64
+
+
 @dataclass(slots=True)
 class Queue:
-    """The work that waits for one version, bounded in rows."""
+    """The work that waits for one version, bounded in rows: a line for each bucket, each in the order of its turns.
+
+    `best_rows` is how many rows of the `usual_bucket` are run together; of longer ones there are fewer, so that a batch
+    takes about as long. A row that takes longer by itself is huge: only `most_huge` such batches run at a time,
+    which leaves a thread to the others.
+    """
 
     best_rows: int
     limit: int
     host: HostRows
     tenant_id: str
+    usual_bucket: int | None = None
+    most_huge: int | None = None
     rows: int = 0
     running: int = 0
-    _waiting: deque[Work] = field(default_factory=deque)
+    huge_running: int = 0
+    _lines: dict[int, deque[Work]] = field(default_factory=dict)
+    _came: int = 0
+    _went_back: int = 0
 
     def put(self, work: Work) -> None:
-        """Adds work at the end, or refuses it: the queue is full, its tenant's part of the host, or the host."""
+        """Adds work at the end, or refuses it: the queue is full, its tenant's part of the host, or the host.
+
+        1 is the highest priority; work without one comes after all that has one.
+        """
         with self.host.lock:
             self.check(work.rows)
             work.queued = True
-            if work.priority:
-                self._put_before_lesser(work)
+            self._came += 1
+            work.turn = (work.priority or NO_PRIORITY, self._came)
+            line = self._lines.get(work.bucket)
+            if line is None:
+                self._lines[work.bucket] = deque((work,))
+            elif work.priority and line[-1].turn > work.turn:
+                line.insert(next(i for i, one in enumerate(line) if one.turn > work.turn), work)
             else:
-                self._waiting.append(work)
+                line.append(work)
             self.rows += work.rows
             self.host.add(self.tenant_id, work.rows)
 
@@ -139,15 +166,24 @@ class Queue:
     def take(self, now: float) -> list[Work]:
         """The next batch: whole requests in their order, up to the best size, at least one if there is any.
 
-        Work whose caller has left is dropped here; work past its deadline is in the batch with its error set. Work that
-        is larger than a batch comes alone, and comes back by `ran` until all its rows have run.
+        They are of the bucket of the one whose turn it is. Work whose caller has left is dropped here; work past its
+        deadline is in the batch with its error set. Work that is larger than a batch comes alone, and comes back by
+        `ran` until all its rows have run.
         """
         batch: list[Work] = []
-        rows = left = 0
+        rows = left = most = 0
         with self.host.lock:
-            while self._waiting and (not batch or rows + self._waiting[0].rows <= self.best_rows):
-                work = self._waiting.popleft()
+            line: deque[Work] | None = None
+            while line or (not batch and (line := self._next())):
+                if not batch:
+                    most = self.most_rows(line[0].bucket)
+                elif rows + line[0].rows > most:
+                    break
+                work = line.popleft()
+                if not line:
+                    del self._lines[work.bucket]
                 if work.abandoned:
+                    line = line if batch else None
                     continue
                 if not work.taken:
                     left += work.rows
@@ -158,6 +194,8 @@ class Queue:
                     rows += work.rows
                 batch.append(work)
             self.running += len(batch)
+            if self.usual_bucket is not None and batch:
+                self.huge_running += self.is_huge(batch[0].bucket)
             if left:
                 self.rows -= left
                 self.host.remove(self.tenant_id, left)
@@ -167,17 +205,61 @@ class Queue:
         """A batch that was taken has run; what has rows left is the next in turn."""
         with self.host.lock:
             self.running -= len(batch)
-            self._waiting.extendleft([work for work in reversed(batch) if work.rows_run and work.halfway])
+            if self.usual_bucket is not None and batch:
+                self.huge_running -= self.is_huge(batch[0].bucket)
+            for work in reversed(batch):
+                if work.rows_run and work.halfway:
+                    self._went_back += 1
+                    work.turn = (NEXT, -self._went_back)
+                    self._lines.setdefault(work.bucket, deque()).appendleft(work)
+
+    def borrow(self) -> None:
+        """Something else than a batch is run by the version, until it is `returned`."""
+        with self.host.lock:
+            self.running += 1
+
+    def returned(self) -> None:
+        """What was borrowed is not used any more."""
+        with self.host.lock:
+            self.running -= 1
+
+    def is_huge(self, bucket: int) -> bool:
+        """Whether one row of the bucket takes longer than the best batch of usual ones."""
+        return self.usual_bucket is not None and bucket > self.best_rows * self.usual_bucket > 0
+
+    def most_rows(self, bucket: int) -> int:
+        """How many rows of a bucket are run together: as many as take about as long as the best batch of usual ones."""
+        if self.usual_bucket is None or bucket <= self.usual_bucket:
+            return self.best_rows
+        return max(1, self.best_rows * self.usual_bucket // bucket)
 
     @property
     def in_use(self) -> bool:
         """Whether work waits here or runs."""
-        return bool(self.rows or self.running or self._waiting)
+        return bool(self.rows or self.running or self._lines)
 
-    def _put_before_lesser(self, work: Work) -> None:
-        """1 is the highest priority; work without one comes after all that has one."""
-        at = next((i for i, one in enumerate(self._waiting) if not 0 < one.priority <= work.priority), None)
-        self._waiting.insert(len(self._waiting) if at is None else at, work)
+    def has_long(self) -> bool:
+        """Whether something longer than usual waits; without the lock, for the thread that puts work here."""
+        return self.usual_bucket is not None and any(bucket > self.usual_bucket for bucket in list(self._lines))
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is work that may be taken now; without the lock it may be so no more."""
+        lines = self._lines
+        return bool(lines) and (not self._huge_are_enough or not all(self.is_huge(bucket) for bucket in list(lines)))
+
+    @property
+    def _huge_are_enough(self) -> bool:
+        return self.most_huge is not None and self.huge_running >= self.most_huge
+
+    def _next(self) -> deque[Work] | None:
+        """The line of the work whose turn it is."""
+        lines = self._lines
+        if self.usual_bucket is not None and self._huge_are_enough:
+            lines = {bucket: line for bucket, line in lines.items() if not self.is_huge(bucket)}
+        if len(lines) < 2:
+            return next(iter(lines.values()), None)
+        return min(lines.values(), key=lambda line: line[0].turn)
 
     def forget(self, work: Work) -> None:
         """Frees the place of work whose caller has left, unless its batch has been taken already."""
@@ -188,7 +270,7 @@ class Queue:
                 self.host.remove(self.tenant_id, work.rows)
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +278,14 @@ class Joining:
     """How the rows of several requests become one batch.
 
     `best_rows` is the largest batch; with `shapes` rows may differ in shape, and only like ones are joined; without
-    `batched` the model's tensors have no dimension of rows, and each request runs alone.
+    `batched` the model's tensors have no dimension of rows, and each request runs alone. `nothing` is what comes out
+    for no rows, where no engine can be asked.
     """
 
     best_rows: int
     shapes: bool = False
     batched: bool = True
+    nothing: Tensors | None = None
 
 
 def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining) -> None:
@@ -245,7 +329,7 @@ def _piece(work: Work, rows: int) -> Work:
 
     start, end = work.rows_run, min(work.rows_run + rows, work.rows)
     inputs = None if work.inputs is None else {name: tensor[start:end] for name, tensor in work.inputs.items()}
-    return Work(end - start, work.deadline, keep, inputs=inputs, raw=work.raw[start:end])
+    return Work(end - start, work.deadline, keep, inputs=inputs, raw=work.raw[start:end], first_row=start)
 
 
 def _add(work: Work, piece: Work) -> None:
@@ -262,6 +346,11 @@ def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepa
     try:
         inputs = None if prepare is None else prepare(group)
         _run_ready([work for work in group if work.error is None], engine, joining, inputs)
+    except BadRows as bad:
+        left = [work for work in group if work.error is None]
+        _refuse(left, bad)
+        if rest := [work for work in left if work.error is None]:
+            _attempt(rest, engine, joining, prepare)
     except Exception as error:
         left = [work for work in group if work.error is None and work.answer is None]
         if len(left) > 1:  # whichever of them it was, it fails alone
@@ -272,6 +361,23 @@ def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepa
             logger.exception("the engine %s failed on a request of %d rows", engine.name, left[0].rows if left else 0)
         for work in left:
             work.error = error
+
+
+def _refuse(group: Sequence[Work], bad: BadRows) -> None:
+    """Gives each request of the group its first bad row's refusal; which row it was is said where it has several."""
+    start = 0
+    for work in group:
+        end = start + work.rows
+        row = min((row for row in bad.refusals if start <= row < end), default=None)
+        if row is not None:
+            work.error = _of_row(bad.refusals[row], work, row - start)
+        start = end
+
+
+def _of_row(refusal: Refusal, work: Work, row: int) -> Refusal:
+    if work.rows == 1 and work.first_row is None:
+        return refusal
+    return type(refusal)(f"Row {(work.first_row or 0) + row}: {refusal.detail}", errors=refusal.errors)
 
 
 def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
@@ -314,7 +420,7 @@ def _run_ready(ready: list[Work], engine: Engine, joining: Joining, inputs: Tens
     if not joining.batched:
         _answer(ready[0], engine.run(ready[0].inputs or {}))
     else:
-        _answer_each(ready, _run_rows(inputs or _joined(ready), engine))
+        _answer_each(ready, _run_rows(inputs or _joined(ready), engine, joining.nothing))
 
 
 def _joined(ready: list[Work]) -> Tensors:
@@ -325,10 +431,12 @@ def _joined(ready: list[Work]) -> Tensors:
     return {name: np.concatenate([(work.inputs or {})[name] for work in ready]) for name in first}
 
 
-def _run_rows(inputs: Tensors, engine: Engine) -> dict[str, Tensor]:
-    """Runs rows. No engine is asked about none: one row of zeros says what the outputs are like."""
+def _run_rows(inputs: Tensors, engine: Engine, nothing: Tensors | None) -> Tensors:
+    """Runs rows. No engine is asked about none: one row of zeros says what the outputs are like, or it is known."""
     if len(next(iter(inputs.values()))):
         return engine.run(inputs)
+    if nothing is not None:
+        return nothing
     return {name: rows[:0] for name, rows in engine.run(_row_like(inputs)).items()}
 
 

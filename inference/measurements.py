@@ -16,9 +16,8 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from inference.engines import measuring, measuring_process
-from inference.engines.measuring import Candidate, Measured, Times
+from inference.engines.measuring import Asked, Candidate, Measured, Times
 from inference.models import EngineMeasurement
-from modelhub.signatures import Signature
 from tenants import scoping
 
 LOCK = "measuring.lock"
@@ -32,8 +31,7 @@ def measured(
     version_id: str,
     candidates: list[Candidate],
     path_of: Callable[[Candidate], Path],
-    signature: Signature,
-    batched: bool,
+    asked: Asked,
 ) -> Measured:
     """Which candidate serves on this host and how; measured now if hosts of its kind have not done so before."""
     table = _kept(version_id, candidates)
@@ -43,7 +41,7 @@ def measured(
             if table is None:
                 before = measuring.disturbance()
                 paths = {candidate: path_of(candidate) for candidate in candidates}
-                table = measuring_process.measure(paths, signature, batched=batched)
+                table = measuring_process.measure(paths, asked)
                 disturbance = max(before, measuring.disturbance())
                 _keep(
                     tenant_id=tenant_id, version_id=version_id, table=table, disturbance=disturbance,

@@ -130,12 +130,13 @@ class EngineThreads:
         while (lane := self._next()) is not None:
             started = time.monotonic()
             batch = lane.queue.take(started)
-            if lane.queue:
+            if lane.queue.ready:
                 self.announce(lane)
             if batch:
                 lane.run(batch, alone=len(batch) == 1 and self._busy == 1 and not len(self._turns))
             ended = batching.ended(batch)
-            if len(ended) < len(batch):  # before it is idle, else the loop would take what is left
+            # Before it is idle, else the loop would take what is left; and what was too much beside this may run now.
+            if len(ended) < len(batch) or lane.queue.ready:
                 self.announce(lane)
             with self._wake:
                 self._busy -= 1

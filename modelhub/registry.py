@@ -53,6 +53,7 @@ def publish(
             "labels": labels,
             "decision": dict(decision),
             "conversion": dict(conversion),
+            "provenance": _provenance(dataset),
         }
         version = ModelVersion(
             tenant_id=tenant_id,
@@ -74,6 +75,14 @@ def publish(
         )
         staging.move_in(now=now)
     return version
+
+
+def _provenance(dataset: Dataset | None) -> dict[str, Any] | None:
+    """What the version inherits of the data set that it was made of, as it is known now."""
+    if dataset is None:
+        return None
+    rows = Dataset.objects.for_tenant(dataset.tenant_id).filter(pk=dataset.pk)
+    return dict(rows.values("name", "number", "licence", "source", "notes").get())
 
 
 def _number(version: ModelVersion, about: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ def record_of_operators(*, actor: str, verb: str, subject: str, **detail: Any) -
     OperatorEvent.objects.create(actor=actor, verb=verb, subject=subject[:SUBJECT_LENGTH], detail=detail, **_origin())
 
 
-def _origin() -> dict[str, Any]:
+def _origin() -> Any:
+    """The columns of a row that say from where."""
     where = origin.current()
     return {
         "address": where.address,

@@ -8,6 +8,7 @@ KINDS = (
     "usage.threshold_reached",
     "invoice.issued",
     "training_job.ended",
+    "evaluation.ended",
     "batch_prediction.ended",
     "api_key.leaked",
     "deployment.rolled_back",

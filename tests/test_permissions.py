@@ -18,12 +18,12 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
-from modelhub import storage
-from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
+from modelhub import datasets, storage
+from modelhub.models import Dataset, Evaluation, Model, ModelVersion, Search, TrainingJob
 from tenants import accounts, api_keys, closing, credit, quota_limits, scoping, spend_caps
 from tenants.models import Notice, Price, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
-from tests.modelhub import zips
+from tests.modelhub import recordings, zips
 from tests.modelhub.places import places
 
 __all__ = ["places"]
@@ -102,8 +102,57 @@ def a_sealed_dataset(account: Account) -> Things:
     return {"dataset_id": sealed.json()["id"]}
 
 
+def a_picture(account: Account) -> Things:
+    return _first_item(account, a_sealed_dataset(account)["dataset_id"])
+
+
+def a_recording(account: Account) -> Things:
+    client = APIClient(headers={"X-API-Key": account.key})
+    dataset_id = client.post(f"{PREFIX}/datasets", {"name": "calls", "kind": "speech"}, format="json").json()["id"]
+    body = zips.packed(recordings.good())
+    answer = client.put(f"{PREFIX}/datasets/{dataset_id}/content", body, content_type="application/zip")
+    assert answer.status_code == 200, answer.content
+    return _first_item(account, dataset_id)
+
+
+def _first_item(account: Account, dataset_id: str) -> Things:
+    manifest = datasets.load_manifest(datasets.get(tenant=account.tenant, dataset_id=dataset_id))
+    return {"dataset_id": dataset_id, "sha256": manifest.items[0].sha256}
+
+
 def a_checked_dataset(account: Account) -> Things:
     return a_dataset(account, "checked")
+
+
+def an_upload(account: Account) -> Things:
+    """In parts, with the first of them there; nothing has been stored yet."""
+    client, body = APIClient(headers={"X-API-Key": account.key}), zips.packed(zips.good())
+    found = a_dataset(account)
+    path = f"{PREFIX}/datasets/{found['dataset_id']}/uploads"
+    made = client.post(path, {"length": len(body), "media_type": "application/zip"}, format="json")
+    assert made.status_code == 201, made.content
+    return found | {"upload_id": made.json()["id"]}
+
+
+def a_whole_upload(account: Account) -> Things:
+    found = an_upload(account)
+    path = f"{PREFIX}/datasets/{found['dataset_id']}/uploads/{found['upload_id']}/parts/1"
+    client = APIClient(headers={"X-API-Key": account.key})
+    sent = client.put(path, zips.packed(zips.good()), content_type="application/octet-stream")
+    assert sent.status_code == 200, sent.content
+    return found
+
+
+def a_job_with_data(account: Account) -> Things:
+    """One whose data set can be learned from again."""
+    row = TrainingJob.objects.create(
+        tenant=account.tenant,
+        dataset_id=a_sealed_dataset(account)["dataset_id"],
+        model_name="acmes-cats",
+        recipe="image-classifier",
+        created_by="test",
+    )
+    return {"job_id": row.pk}
 
 
 def a_job(account: Account) -> Things:
@@ -115,6 +164,57 @@ def a_job(account: Account) -> Things:
         created_by="test",
     )
     return {"job_id": row.pk}
+
+
+def a_search(account: Account) -> Things:
+    row = Search.objects.create(
+        tenant=account.tenant,
+        dataset_id=a_dataset(account, "sealed")["dataset_id"],
+        model_name="acmes-cats",
+        recipe="image-classifier",
+        space={"epochs": [1]},
+        method="grid",
+        created_by="test",
+    )
+    TrainingJob.objects.create(
+        tenant=account.tenant, dataset_id=row.dataset_id, model_name="acmes-cats", recipe="image-classifier",
+        search=row, created_by="test",
+    )  # fmt: skip
+    return {"search_id": row.pk}
+
+
+def a_picture_version_and_a_dataset(account: Account) -> Things:
+    """A version whose recipe reads what is in the data set."""
+    things = a_sealed_dataset(account)
+    model = Model.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-lights", latest=1)
+    ModelVersion.objects.create(
+        tenant=account.tenant, model=model, number=1, recipe="image-classifier", manifest=MANIFEST
+    )
+    return things | {"name": model.name}
+
+
+def an_evaluation(account: Account) -> Things:
+    things = a_version(account)
+    row = Evaluation.objects.create(
+        tenant=account.tenant,
+        version=ModelVersion.across_tenants.get(model__name=things["name"]),
+        dataset_id=a_dataset(account, "sealed")["dataset_id"],
+        created_by="test",
+    )
+    return {"evaluation_id": row.pk}
+
+
+def an_evaluation_that_is_done(account: Account) -> Things:
+    found = an_evaluation(account)
+    Evaluation.across_tenants.filter(pk=found["evaluation_id"]).update(state="succeeded", result={"metrics": {}})
+    return found
+
+
+def a_version_with_a_confusion_matrix(account: Account) -> Things:
+    model = Model.objects.create(tenant=account.tenant, name=f"{account.tenant.name}s-cats", latest=1)
+    metrics = {"confusion_matrix": {"labels": ["a"], "matrix": [[1]]}}
+    ModelVersion.objects.create(tenant=account.tenant, model=model, number=1, manifest=MANIFEST, metrics=metrics)
+    return {"name": model.name, "number": "1"}
 
 
 MANIFEST = {
@@ -242,6 +342,7 @@ class Route:
     missing: Things = field(default_factory=dict)
     theirs: int = 0
     public: bool = False
+    query: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -260,7 +361,35 @@ ROUTES = [
     Route("GET", "/datasets/{dataset_id}", "read", things=a_dataset),
     Route("DELETE", "/datasets/{dataset_id}", "manage", 204, things=a_dataset),
     Route("PUT", "/datasets/{dataset_id}/content", "manage", things=a_dataset, body=zips.packed(zips.good())),
+    Route("GET", "/datasets/{dataset_id}/preview", "read", things=a_sealed_dataset),
+    Route("GET", "/datasets/{dataset_id}/items/{sha256}/thumbnail", "read", things=a_picture),
+    Route("GET", "/datasets/{dataset_id}/items/{sha256}/waveform", "read", things=a_recording),
     Route("POST", "/datasets/{dataset_id}/seal", "manage", things=a_checked_dataset),
+    Route("PATCH", "/datasets/{dataset_id}", "manage", things=a_dataset, body={"licence": "CC0-1.0"}),
+    Route("GET", "/datasets/{dataset_id}/versions", "read", things=a_dataset),
+    Route("POST", "/datasets/{dataset_id}/versions", "manage", 201, things=a_sealed_dataset, body={}),
+    Route("GET", "/datasets/{dataset_id}/export", "read", things=a_sealed_dataset),
+    Route("GET", "/datasets/{dataset_id}/uploads", "read", things=a_dataset),
+    Route(
+        "POST",
+        "/datasets/{dataset_id}/uploads",
+        "manage",
+        201,
+        things=a_dataset,
+        body={"length": 10, "media_type": "application/zip"},
+    ),
+    Route("GET", "/datasets/{dataset_id}/uploads/{upload_id}", "read", things=an_upload),
+    Route("DELETE", "/datasets/{dataset_id}/uploads/{upload_id}", "manage", 204, things=an_upload),
+    Route(
+        "PUT",
+        "/datasets/{dataset_id}/uploads/{upload_id}/parts/{number}",
+        "manage",
+        things=lambda account: an_upload(account) | {"number": "1"},
+        missing={"number": "1"},
+        body=b"part",
+        content_type="application/octet-stream",
+    ),
+    Route("POST", "/datasets/{dataset_id}/uploads/{upload_id}/complete", "manage", things=a_whole_upload),
     Route("GET", "/recipes", "read"),
     Route("GET", "/training-jobs", "read", things=a_job),
     Route(
@@ -282,12 +411,68 @@ ROUTES = [
     ),
     Route("GET", "/training-jobs/{job_id}", "read", things=a_job),
     Route("POST", "/training-jobs/{job_id}/cancel", "manage", things=a_job),
+    Route("POST", "/training-jobs/{job_id}/retrain", "manage", 201, things=a_job_with_data, body={}),
     Route("GET", "/training-jobs/{job_id}/logs", "read", things=a_job),
+    Route("GET", "/training-jobs/{job_id}/curves.svg", "read", things=a_job),
+    Route("GET", "/searches", "read", things=a_search),
+    Route(
+        "POST",
+        "/searches",
+        "manage",
+        201,
+        things=a_sealed_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "new", "recipe": "image-classifier", "space": {"epochs": [1, 2]}},
+    ),
+    Route(
+        "POST",
+        "/searches/quote",
+        ("read", "manage"),
+        things=a_sealed_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "new", "recipe": "image-classifier", "space": {"epochs": [1]}},
+    ),
+    Route("GET", "/searches/{search_id}", "read", things=a_search),
+    Route("POST", "/searches/{search_id}/cancel", "manage", things=a_search),
+    Route("GET", "/evaluations", "read", things=an_evaluation),
+    Route(
+        "POST",
+        "/evaluations",
+        "manage",
+        201,
+        things=a_picture_version_and_a_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "{name}", "version": 1},
+    ),
+    Route(
+        "POST",
+        "/evaluations/quote",
+        ("read", "manage"),
+        things=a_picture_version_and_a_dataset,
+        theirs=400,
+        body={"dataset": "{dataset_id}", "model": "{name}", "version": 1},
+    ),
+    Route("GET", "/evaluations/{evaluation_id}", "read", things=an_evaluation),
+    Route("POST", "/evaluations/{evaluation_id}/cancel", "manage", things=an_evaluation),
+    Route(
+        "GET",
+        "/evaluations/{evaluation_id}/{drawing}.svg",
+        "read",
+        things=lambda account: an_evaluation_that_is_done(account) | {"drawing": "mistakes"},
+        missing={"drawing": "mistakes"},
+    ),
     Route("GET", "/models", "read", things=a_model),
     Route("GET", "/models/{name}", "read", things=a_model),
     Route("GET", "/models/{name}/versions", "read", things=a_model),
     Route("GET", "/models/{name}/versions/{number}", "read", things=a_version),
     Route("GET", "/models/{name}/versions/{number}/measurements", "read", things=a_version),
+    Route(
+        "GET",
+        "/models/{name}/versions/{number}/confusion.svg",
+        "read",
+        things=a_version_with_a_confusion_matrix,
+    ),
+    Route("GET", "/models/{name}/compare", "read", things=a_model, query="?versions=1"),
     Route("GET", "/deployments", "read", things=a_deployment),
     Route(
         "POST",
@@ -461,7 +646,7 @@ def ask(client: APIClient, route: Route, things: Things) -> Any:
     with transaction.atomic():
         answer = client.generic(
             route.method,
-            PREFIX + route.path.format(**things),
+            PREFIX + route.path.format(**things) + route.query,
             body,
             content_type=route.content_type if raw else "application/json",
         )

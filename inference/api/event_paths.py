@@ -9,14 +9,16 @@ LAST = {
     "schema": {"type": "string"},
     "description": "The last event that was seen: it is not sent again.",
 }
-STREAM = {
-    "description": "Events `progress`, then one `end`, each with the id, the state and the rows as JSON.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-}
+STREAM = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+OF_BATCHES = "Events `progress`, then one `end`, each with the id, the state and the rows as JSON."
+OF_TRAININGS = (
+    "Events with JSON: `state` (state, attempt, error, stop_reason), `epoch` (the metrics of one), `log` (number, at, "
+    "text) and `progress`. The last one is the `state` in which it ended. An id says how much was seen."
+)
 REFUSALS = {
     "401": "no valid key",
     "403": "the key lacks the scope read",
-    "404": "no such batch prediction",
+    "404": "no such job",
     "429": "too many streams of yours; see Retry-After",
     "503": "too many streams on this server; see Retry-After",
 }
@@ -27,14 +29,18 @@ def add(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     refusals = {status: {"description": words, "content": problem} for status, words in REFUSALS.items()}
     seen_all = {"description": "The end was the last event that the client saw."}
-    result["paths"]["/api/v1/batch-predictions/{job_id}/events"] = {
-        "get": {
-            "operationId": "follow_batch_prediction",
-            "description": "Its progress as server-sent events, until it has ended.",
-            "tags": ["Batch predictions"],
-            "security": [{"ApiKey": []}],
-            "parameters": [ID, LAST],
-            "responses": {"200": STREAM, "204": seen_all} | refusals,
+    for path, operation, words, tag, events in (
+        ("batch-predictions", "follow_batch_prediction", "Its progress", "Batch predictions", OF_BATCHES),
+        ("training-jobs", "follow_training_job", "Its metrics, log and progress", "Training", OF_TRAININGS),
+    ):
+        result["paths"][f"/api/v1/{path}/{{job_id}}/events"] = {
+            "get": {
+                "operationId": operation,
+                "description": f"{words} as server-sent events, until it has ended.",
+                "tags": [tag],
+                "security": [{"ApiKey": []}],
+                "parameters": [ID, LAST],
+                "responses": {"200": STREAM | {"description": events}, "204": seen_all} | refusals,
+            }
         }
-    }
     return result

@@ -9,7 +9,14 @@ TIMEOUT = {
     "schema": {"type": "number", "exclusiveMinimum": 0},
     "description": "seconds that the caller waits at most",
 }
-PICTURE = {"schema": {"type": "string", "format": "binary"}}
+FILE = {"schema": {"type": "string", "format": "binary"}}
+TEXT = {"schema": {"type": "string"}}
+FORM = {"schema": {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}}
+BODIES = {
+    **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "audio/*"), FILE),
+    "text/plain": TEXT,
+    "multipart/form-data": FORM,
+}
 ROWS = {
     "schema": {
         "type": "object",
@@ -26,6 +33,12 @@ ANSWER = {
         "label": {"type": "string"},
         "score": {"type": "number", "description": "the model's probability of the label"},
         "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        "text": {"type": "string", "description": "of a model that gives a text"},
+        "predictions": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "where the request had several rows: what each would have been answered",
+        },
         "request_id": {"type": "string", "format": "uuid"},
         "deployment": {"type": "string"},
         "model": {"type": "string"},
@@ -33,6 +46,7 @@ ANSWER = {
         "usage": {"type": "object"},
     },
 }
+EVENTS = "events `partial`, each replacing the one before, then one `result` (the answer) or `error` (a problem)"
 SHADOW = {
     "model": {"type": "string"},
     "version": {"type": "integer"},
@@ -61,9 +75,10 @@ def add(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             "post": _operation(
                 "native_predict",
                 "Predict, in the language of the task",
-                content={"image/jpeg": PICTURE, "image/png": PICTURE, "image/webp": PICTURE, "application/json": ROWS},
+                content={**BODIES, "application/json": ROWS},
                 answer=ANSWER,
                 refusal="application/problem+json",
+                events=True,
             )
         },
         "/api/v1/deployments/{name}/shadow": {
@@ -98,13 +113,16 @@ def _operation(
     content: dict[str, Any] | None = None,
     answer: dict[str, Any] | None = None,
     refusal: str = "application/json",
+    events: bool = False,
 ) -> dict[str, Any]:
     refusals = {
         status: {"description": words, "content": {refusal: {"schema": {"type": "object"}}}}
         for status, words in REFUSALS.items()
         if content or status in ("401", "403", "404", "503")
     }
-    ok = {"description": "", "content": {"application/json": {"schema": answer or {"type": "object"}}}}
+    ok: dict[str, Any] = {"description": "", "content": {"application/json": {"schema": answer or {"type": "object"}}}}
+    if events:
+        ok["content"]["text/event-stream"] = {"schema": {"type": "string", "description": EVENTS}}
     operation: dict[str, Any] = {
         "operationId": operation_id,
         "summary": summary,

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -21,18 +22,21 @@ from inference import batching
 from inference.batch_worker import task as tasks
 from inference.batch_worker.task import LINES_FILE, Task
 from inference.batching import Joining, Reply, Work
-from inference.engines import measuring
+from inference.cells import column
+from inference.engines import measuring, piped
 from inference.engines.base import Engine, Tensors, blank
 from inference.engines.catalog import ENGINES
+from inference.engines.piped import Piped
 from modelhub import recipes, signatures
-from modelhub.recipes.base import Served
-from modelhub.signatures import Signature
+from modelhub.recipes import serving
+from modelhub.recipes.learning import Example
 from modelhub.trainer.process import die_with_parent
 from modelhub.trainer.task import Reporter
-from tenants.errors import Refusal
+from tenants.errors import Invalid, Refusal
 
 NICENESS = 10
 SECONDS_BETWEEN_CHECKPOINTS = 0.25
+BATCHES_AT_ONCE = 8
 FAULT = {"status": 500, "title": "A fault on our side", "detail": "The row failed through no fault of yours."}
 
 
@@ -64,7 +68,7 @@ class Results:
         assert digest is not None
         self._digest = digest
         self._done, self._failed = task.done, task.failed
-        self._most_answers = len(task.items) if task.most_answers is None else task.most_answers
+        self._most_answers = task.rows if task.most_answers is None else task.most_answers
         self._told_at = time.monotonic()
 
     @property
@@ -95,38 +99,71 @@ class Results:
 
 
 def run(task: Task, results: Results) -> None:
-    """A line for each item that has none yet, in their order, until there are as many answers as may be."""
-    signature = signatures.from_json(task.manifest["signature"])
-    served = recipes.get(task.recipe).served(task.manifest)
-    engine = ENGINES[task.engine](path=Path(task.model_file), signature=signature)
-    best_rows = measuring.best_rows(engine, signature)
+    """A line for each row that has none yet, in their order, until there are as many answers as may be."""
+    version = _Version(task)
     results.checkpoint(now=True)
-    done = task.done
-    while some := task.items[done : done + min(best_rows, results.answers_left)]:
-        done += len(some)
-        for (name, _), work in zip(some, _answered(some, engine, signature, served, best_rows), strict=True):
-            results.add(_line(name, work), failed=work.answer is None)
+    examples = islice(recipes.get(task.recipe).examples(task.items), task.done, None)
+    while some := list(islice(examples, min(version.rows_at_once, results.answers_left))):
+        for example, work in zip(some, version.answered(some), strict=True):
+            results.add(_line(example.name, work), failed=work.answer is None)
         results.checkpoint()
     results.checkpoint(now=True)
 
 
-def _answered(
-    items: Sequence[tuple[str, str]], engine: Engine, signature: Signature, served: Served, best_rows: int
-) -> list[Work]:
-    """The work of each item, with its answer or its error: what is wrong with one fails that one alone."""
+class _Version:
+    """A version as the plane serves it: the same pipeline or preparing, engine and answers, in batches."""
 
-    def render(outputs: Tensors) -> Reply:
-        return Reply(orjson.dumps(served.answer({name: rows[0] for name, rows in outputs.items()}), default=_plain))
+    def __init__(self, task: Task) -> None:
+        paths = {name: Path(path) for name, path in task.files.items()}
+        self._signature = signatures.from_json(task.manifest["signature"])
+        self._pipeline = serving.pipeline(task.recipe, task.manifest, paths.__getitem__)
+        self._served = serving.served(task.recipe, task.manifest)
+        asked = piped.asked_of(task.manifest, self._pipeline)
+        engine = ENGINES[task.engine](path=paths[task.file], signature=asked.signature)
+        self._best_rows = measuring.best_rows(engine, asked)
+        self._engine: Engine = engine if self._pipeline is None else Piped(engine, self._pipeline)
+        # Rows of like length are found among several batches.
+        self.rows_at_once = self._best_rows * (1 if self._pipeline is None else BATCHES_AT_ONCE)
 
-    def prepare(works: list[Work]) -> Tensors:
-        spec = signature.inputs[0]
-        return {spec.name: batching.fill(works, blank(spec, len(works)), served.prepare)}
+    def answered(self, examples: Sequence[Example]) -> list[Work]:
+        """The work of each row, with its answer or its error: what is wrong with one fails that one alone."""
+        works = [self._work(example) for example in examples]
+        alike = sorted((work for work in works if work.error is None), key=lambda work: work.bucket)
+        for _, group in groupby(alike, key=lambda work: work.bucket):
+            while batch := list(islice(group, self._best_rows)):
+                prepare = self._prepare if self._pipeline is None else None
+                batching.run(batch, engine=self._engine, prepare=prepare, joining=Joining(best_rows=self._best_rows))
+        return works
 
-    works = [
-        Work(rows=1, deadline=float("inf"), render=render, raw=(Path(file).read_bytes(),)) for _, file in items
-    ]  # fmt: skip
-    batching.run(works, engine=engine, prepare=prepare, joining=Joining(best_rows=best_rows))
-    return works
+    def _work(self, example: Example) -> Work:
+        work = Work(rows=1, deadline=float("inf"), render=self._render)
+        specs = self._signature.inputs
+        if self._pipeline is None:
+            work.raw = (example.inputs[specs[0].name],)
+            return work
+        try:
+            work.inputs = {spec.name: column([_given(example, spec.name)], spec) for spec in specs}
+            work.bucket = self._pipeline.buckets(work.inputs)
+        except Refusal as refusal:
+            work.error = refusal
+        return work
+
+    def _render(self, outputs: Tensors) -> Reply:
+        speaker = self._pipeline or self._served
+        assert speaker is not None
+        answer = speaker.answer({name: rows[0, ...] for name, rows in outputs.items()})
+        return Reply(orjson.dumps(answer, default=_plain))
+
+    def _prepare(self, works: list[Work]) -> Tensors:
+        assert self._served is not None
+        spec = self._signature.inputs[0]
+        return {spec.name: batching.fill(works, blank(spec, len(works)), self._served.prepare)}
+
+
+def _given(example: Example, name: str) -> Any:
+    if name not in example.inputs:
+        raise Invalid(f"The row has no {name!r}, which the model takes; it has {', '.join(example.inputs)[:200]}.")
+    return example.inputs[name]
 
 
 def _line(name: str, work: Work) -> bytes:

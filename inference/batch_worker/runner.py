@@ -27,6 +27,7 @@ from inference.batch_worker.task import LINES_FILE, Task
 from inference.models import BatchPrediction
 from modelhub import artifacts, datasets, storage
 from modelhub.trainer.process import Child, Limits
+from modelhub.trainer.task import Item
 from tenants import scoping
 
 SECONDS_BETWEEN_CLAIMS = 0.5
@@ -277,23 +278,30 @@ def _recovered(job: BatchPrediction, *, into: Path) -> Checkpoint:
 def _task(
     job: BatchPrediction, checkpoint: Checkpoint, *, most_answers: int | None, meanwhile: Callable[[], None]
 ) -> Task:
-    """All that the child is told. The version's file is checked, and all files are on this machine then."""
+    """All that the child is told. The version's files are checked, and all files are on this machine then."""
     version = job.version
     serving = version.manifest["serving"]
-    model_file = artifacts.checked_path(
-        tenant_id=job.tenant_id, manifest=version.manifest, manifest_seal=version.manifest_seal, file=serving["file"]
-    )
+    others = {one["file"] for one in serving.get("candidates", [])} - {serving["file"]}
 
-    def fetched(item: datasets.Item) -> tuple[str, str]:
+    def checked(file: str) -> str:
+        path = artifacts.checked_path(
+            tenant_id=job.tenant_id, manifest=version.manifest, manifest_seal=version.manifest_seal, file=file
+        )
+        return str(path)
+
+    def fetched(item: datasets.Item) -> Item:
         meanwhile()
-        return item.name, str(storage.local_path(tenant_id=job.tenant_id, sha256=item.sha256))
+        path = storage.local_path(tenant_id=job.tenant_id, sha256=item.sha256)
+        return Item(str(path), item.name, target=item.target, group=item.group, facts=item.facts)
 
     return Task(
         engine=serving["engine"],
-        model_file=str(model_file),
+        file=serving["file"],
+        files={file: checked(file) for file in version.manifest["files"] if file not in others},
         recipe=version.recipe,
         manifest=version.manifest,
         items=[fetched(item) for item in datasets.load_manifest(job.dataset).items],
+        rows=job.rows_total,
         done=checkpoint.done,
         failed=checkpoint.failed,
         max_pixels=settings.PICTURE_MAX_PIXELS,

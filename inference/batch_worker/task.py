@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from modelhub.trainer.task import Item
+
 TASK_FILE = "task.json"
 LINES_FILE = "lines.jsonl"
 CHUNK = 1024 * 1024
@@ -14,17 +16,20 @@ CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that a child knows: no database, no secrets. `items` are names in the data set, each with its local file.
+    """All that a child knows: no database, no secrets.
 
-    The lines of the first `done` items, of which `failed` are errors, are in the results already; when there are
-    `most_answers` that are none, it stops.
+    `items` are those of the data set in its order, each with its local file, and have so many `rows`. `files` are the
+    version's, by their names; `file` is the one that its engine runs. The lines of the first `done` rows, of which
+    `failed` are errors, are in the results already; when there are `most_answers` that are none, it stops.
     """
 
     engine: str
-    model_file: str
+    file: str
+    files: dict[str, str]
     recipe: str
     manifest: dict[str, Any]
-    items: list[tuple[str, str]]
+    items: list[Item]
+    rows: int
     done: int
     failed: int
     max_pixels: int
@@ -36,7 +41,8 @@ class Task:
 
 def read(folder: Path) -> Task:
     """The task that the worker wrote."""
-    return Task(**orjson.loads((folder / TASK_FILE).read_bytes()))
+    document = orjson.loads((folder / TASK_FILE).read_bytes())
+    return Task(**document | {"items": [Item(**item) for item in document["items"]]})
 
 
 def digest_of_first(size: int, file: Path) -> "hashlib._Hash | None":

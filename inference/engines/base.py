@@ -1,13 +1,13 @@
 """What an engine is: it loads one version's file and runs rows through it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelhub.signatures import BYTES, TensorSpec
-from tenants.errors import Unavailable
+from tenants.errors import Refusal, Unavailable
 
 Tensor = NDArray[Any]
 Tensors = Mapping[str, Tensor]
@@ -15,6 +15,14 @@ Tensors = Mapping[str, Tensor]
 
 class EngineGone(Unavailable):
     """What ran the model has ended; the version has to be loaded anew."""
+
+
+class BadRows(Exception):
+    """Rows that cannot be run, by their numbers in what was given to the engine, each with its refusal."""
+
+    def __init__(self, refusals: Mapping[int, Refusal]) -> None:
+        super().__init__(f"{len(refusals)} rows were refused")
+        self.refusals = refusals
 
 
 class Engine(Protocol):
@@ -25,9 +33,13 @@ class Engine(Protocol):
     """
 
     name: str
-    outside_bytes: int
     per_thread: bool
-    gone: bool
+
+    @property
+    def outside_bytes(self) -> int: ...
+
+    @property
+    def gone(self) -> bool: ...
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
         """Inputs by name, each of shape (rows, ...), to outputs by name, each of shape (rows, ...)."""
@@ -38,11 +50,15 @@ class Engine(Protocol):
         ...
 
 
-def blank(spec: TensorSpec, rows: int | None) -> Tensor:
-    """A tensor of zeros, or of empty texts, for a signature with so many rows; other dynamic dimensions are 1.
+def blank(spec: TensorSpec, rows: int | None, typical: Sequence[int] = ()) -> Tensor:
+    """A tensor of zeros, or of empty texts, for a signature with so many rows.
 
-    Without `rows` there is no dimension of rows.
+    Without `rows` there is no dimension of rows. Other dynamic dimensions have the `typical` sizes in their order, and
+    where those end, 1.
     """
-    sizes = tuple(1 if size < 0 else size for size in spec.shape)
-    shape = sizes if rows is None else (rows, *sizes[1:])
+    left = iter(typical)
+    sizes = spec.shape if rows is None else spec.shape[1:]
+    shape = tuple(next(left, 1) if size < 0 else size for size in sizes)
+    if rows is not None:
+        shape = (rows, *shape)
     return np.full(shape, b"", object) if spec.dtype == BYTES else np.zeros(shape, spec.numpy)

@@ -8,8 +8,9 @@ from inference.engines.litert import LiteRT
 from inference.engines.measuring import Candidate
 from inference.engines.onnx import Onnx
 from inference.engines.savedmodel import SavedModel
+from inference.engines.seq2seq import Seq2Seq
 
-ENGINES: dict[str, Callable[..., Engine]] = {LiteRT.name: LiteRT, Onnx.name: Onnx, SavedModel.name: SavedModel}
+ENGINES: dict[str, Callable[..., Engine]] = {engine.name: engine for engine in (LiteRT, Onnx, SavedModel, Seq2Seq)}
 
 
 def candidates(manifest: Mapping[str, Any]) -> list[Candidate]:

@@ -10,11 +10,13 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from inference.engines.base import Engine, Tensors, blank
 from modelhub.signatures import Signature
@@ -33,8 +35,10 @@ WORTH = 1.03
 AS_GOOD = 0.95
 # What a batch costs beside its run: handing it to a thread, and its answers back.
 HOP_SECONDS = 150e-6
-# A batch that takes longer holds up other tenants for longer than their turns are.
+# A batch that takes longer holds up other tenants for longer than their turns are; but a model that is slow by itself
+# may batch as long as it takes for a few lone rows, else it would never serve more than one of them at a time.
 LONGEST_BATCH_SECONDS = 5e-3
+LONGEST_IN_LONE_ROWS = 4
 # A batch cheaper than this runs on the event loop: handing it to a thread and back would cost more.
 INLINE_SECONDS = 100e-6
 # Several threads for a lone request must save at least this share of its time.
@@ -57,6 +61,26 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.engine} {self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What engines are measured with: blank tensors of the signature, or one usual row, as often as there are rows.
+
+    `typical` has, by input, the sizes of the dynamic dimensions that a blank tensor gets.
+    """
+
+    signature: Signature
+    batched: bool = True
+    typical: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    row: Tensors | None = None
+
+    def inputs(self, rows: int) -> Tensors:
+        """The engine's tensors for so many rows."""
+        if self.row is not None:
+            return {name: np.repeat(tensor, rows, axis=0) for name, tensor in self.row.items()}
+        count = rows if self.batched else None
+        return {spec.name: blank(spec, count, self.typical.get(spec.name, ())) for spec in self.signature.inputs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,43 +125,52 @@ class Measured:
         """At the best batch on one thread, with what a batch costs besides."""
         return self.best_rows / (self.seconds[self.best_rows] + HOP_SECONDS)
 
+    def with_more(self, seconds: float) -> "Measured":
+        """The same where each row costs so much more, whatever the engine."""
+        by_rows = {rows: took + rows * seconds for rows, took in self.seconds.items()}
+        alone = {threads: took + seconds for threads, took in self.alone.items()}
+        return replace(self, seconds=by_rows, alone=alone, best_rows=_best_rows(by_rows))
+
 
 class NothingRuns(Exception):
     """None of a version's candidates runs on this host."""
 
 
-def measure(candidates: Iterable[Candidate], make: Make, signature: Signature, *, batched: bool) -> list[Times]:
+def measure(candidates: Iterable[Candidate], make: Make, asked: Asked) -> list[Times]:
     """Times every candidate at each batch size and each number of threads; what does not run here is noted."""
-    return [_times(candidate, make, signature, batched=batched) for candidate in candidates]
+    return [_times(candidate, make, asked) for candidate in candidates]
 
 
-def _times(candidate: Candidate, make: Make, signature: Signature, *, batched: bool) -> Times:
+def _times(candidate: Candidate, make: Make, asked: Asked) -> Times:
     try:
-        seconds = {threads: _and_close(make(candidate, threads), signature, batched) for threads in thread_counts()}
+        seconds = {threads: _and_close(make(candidate, threads), asked) for threads in thread_counts()}
     except Exception as error:  # whatever a runtime raises about a file
         logger.warning("%s cannot be run on this host", candidate, exc_info=True)
         return Times(candidate, {}, f"{type(error).__name__}: {error}"[:300])
     return Times(candidate, seconds)
 
 
-def _and_close(engine: Engine, signature: Signature, batched: bool) -> Seconds:
+def _and_close(engine: Engine, asked: Asked) -> Seconds:
     try:
-        return _by_rows(engine, signature, batched)
+        return _by_rows(engine, asked)
     finally:
         engine.close()
 
 
-def _by_rows(engine: Engine, signature: Signature, batched: bool) -> Seconds:
-    found = {}
-    for rows in BATCH_SIZES if batched else BATCH_SIZES[:1]:
-        inputs = blanks(signature, rows if batched else None)
+def _by_rows(engine: Engine, asked: Asked) -> Seconds:
+    """Seconds by rows, up to the first batch that is too long to be served."""
+    found: dict[int, float] = {}
+    for rows in BATCH_SIZES if asked.batched else BATCH_SIZES[:1]:
+        inputs = asked.inputs(rows)
         found[rows] = fastest(lambda inputs=inputs: engine.run(inputs))  # type: ignore[misc]
+        if found[rows] > longest(found):
+            break
     return found
 
 
-def best_rows(engine: Engine, signature: Signature) -> int:
+def best_rows(engine: Engine, asked: Asked) -> int:
     """The best batch of an engine that is chosen already, in rows."""
-    return _best_rows(_by_rows(engine, signature, batched=True))
+    return _best_rows(_by_rows(engine, asked))
 
 
 def chosen(table: Iterable[Times]) -> Measured:
@@ -163,11 +196,16 @@ def _best_rows(seconds: Seconds) -> int:
     """The smallest batch that is worth it, and no longer than other tenants may wait for it."""
     best = 1
     for rows, took in sorted(seconds.items()):
-        if took > LONGEST_BATCH_SECONDS:
+        if took > longest(seconds):
             break
         if rows / (took + HOP_SECONDS) > WORTH * best / (seconds[best] + HOP_SECONDS):
             best = rows
     return best
+
+
+def longest(seconds: Seconds) -> float:
+    """How many seconds a batch may take, given how long it takes by rows."""
+    return max(LONGEST_BATCH_SECONDS, LONGEST_IN_LONE_ROWS * seconds[1])
 
 
 def thread_counts() -> list[int]:
@@ -191,11 +229,6 @@ def _processor() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())[:100]
-
-
-def blanks(signature: Signature, rows: int | None) -> Tensors:
-    """Inputs of zeros."""
-    return {spec.name: blank(spec, rows) for spec in signature.inputs}
 
 
 def fastest(step: Callable[[], object]) -> float:

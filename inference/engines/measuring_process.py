@@ -5,6 +5,8 @@
 The process knows no database and no secrets. What is small is measured where it is loaded; starting this takes longer.
 """
 
+import base64
+import io
 import json
 import os
 import subprocess
@@ -13,11 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inference.engines import catalog, measuring
-from inference.engines.base import Engine
-from inference.engines.measuring import Candidate, Times
+from inference.engines.base import Engine, Tensor
+from inference.engines.measuring import Asked, Candidate, Times
 from modelhub import signatures
-from modelhub.signatures import Signature
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Up to this size a measurement is short, and whatever an engine does with Python's lock takes a few milliseconds.
@@ -27,14 +30,17 @@ MOST_SECONDS = 600.0
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
-def measure(paths: Mapping[Candidate, Path], signature: Signature, *, batched: bool) -> list[Times]:
-    """The times of each candidate; in a process of its own if a file is large."""
-    if max(path.stat().st_size for path in paths.values()) <= SMALL_BYTES:
-        return _measured(paths, signature, batched=batched)
+def measure(paths: Mapping[Candidate, Path], asked: Asked) -> list[Times]:
+    """The times of each candidate; in a process of its own if a file is large, unless the engine itself takes texts."""
+    texts = asked.row is not None and any(tensor.dtype.kind == "O" for tensor in asked.row.values())
+    if texts or max(path.stat().st_size for path in paths.values()) <= SMALL_BYTES:
+        return _measured(paths, asked)
     task = {
         "candidates": [[candidate.engine, candidate.file, str(path)] for candidate, path in paths.items()],
-        "signature": signature.as_json(),
-        "batched": batched,
+        "signature": asked.signature.as_json(),
+        "batched": asked.batched,
+        "typical": {name: list(sizes) for name, sizes in asked.typical.items()},
+        "row": None if asked.row is None else {name: _written(tensor) for name, tensor in asked.row.items()},
     }
     done = subprocess.run(
         [sys.executable, "-m", "inference.engines.measuring_process"],
@@ -51,18 +57,34 @@ def measure(paths: Mapping[Candidate, Path], signature: Signature, *, batched: b
     return measuring.from_json(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measured(paths: Mapping[Candidate, Path], signature: Signature, *, batched: bool) -> list[Times]:
+def _measured(paths: Mapping[Candidate, Path], asked: Asked) -> list[Times]:
     def make(candidate: Candidate, threads: int) -> Engine:
-        return catalog.ENGINES[candidate.engine](path=paths[candidate], signature=signature, threads=threads)
+        return catalog.ENGINES[candidate.engine](path=paths[candidate], signature=asked.signature, threads=threads)
 
-    return measuring.measure(paths, make, signature, batched=batched)
+    return measuring.measure(paths, make, asked)
+
+
+def _written(tensor: Tensor) -> str:
+    """A tensor as text, for the task."""
+    stream = io.BytesIO()
+    np.save(stream, tensor, allow_pickle=False)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _read(text: str) -> Tensor:
+    found: Tensor = np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
+    return found
 
 
 def main() -> None:
     """Measures what it is told, and prints the table on its last line."""
     task: dict[str, Any] = json.load(sys.stdin)
     paths = {Candidate(engine, file): Path(path) for engine, file, path in task["candidates"]}
-    table = _measured(paths, signatures.from_json(task["signature"]), batched=task["batched"])
+    asked = Asked(
+        signatures.from_json(task["signature"]), task["batched"], task["typical"],
+        row=None if task["row"] is None else {name: _read(text) for name, text in task["row"].items()},
+    )  # fmt: skip
+    table = _measured(paths, asked)
     print(json.dumps(measuring.as_json(table)))  # noqa: T201
 
 

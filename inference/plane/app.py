@@ -21,7 +21,7 @@ from inference.plane import gate, metrics, routes, tracing, watch
 from inference.plane.access import Accesses
 from inference.plane.cache import Cache
 from inference.plane.directory import Directory
-from inference.plane.exchange import Answer, Deliver, Exchange, Request, Waiting
+from inference.plane.exchange import Answer, Deliver, Exchange, Partial, Request, Waiting
 from inference.plane.feed import Feed
 from inference.plane.gate import Limits
 from inference.plane.history import History
@@ -32,6 +32,7 @@ from inference.plane.shadow import Shadows
 from inference.plane.shipping import Shipper
 from inference.plane.spool import SEGMENT_SECONDS, Spool
 from inference.plane.statistics import Statistics
+from inference.plane.streams import Streams
 from inference.plane.traffic import Traffic
 from inference.plane.versions import Versions
 from inference.plane.watch import Watch
@@ -90,6 +91,7 @@ class Plane:
             spawn=self._spawn,
             observers=tuple(self._observers()),
         )
+        self.streams = Streams(self._loop, self.settling)
         self.predictions = Predictions(
             self._loop,
             self.limits,
@@ -101,6 +103,7 @@ class Plane:
             self.statistics,
             self.engines,
             self.settling,
+            self.streams,
             in_thread=self._in_thread,
         )
         self._history = History(self.statistics, source=self.spool.producer, now=time.time())
@@ -132,6 +135,7 @@ class Plane:
         """Ends in the order that loses nothing: engines, spool, shipping."""
         self.ready = False
         self._rotating.cancel()
+        await asyncio.to_thread(self.streams.stop)
         await asyncio.to_thread(self.engines.stop)
         await self.leases.stop()
         self.spool.rotate_if_possible()
@@ -151,9 +155,9 @@ class Plane:
         sound = self.ready and not self.leaving and not self.spool.failed
         return sound and self.directory.is_fresh(time.monotonic())
 
-    def begin(self, request: Request, deliver: Deliver) -> Exchange:
+    def begin(self, request: Request, deliver: Deliver, partial: Partial | None = None) -> Exchange:
         """Sets a whole request on its way; its answer is delivered on the loop, perhaps before this returns."""
-        exchange = Exchange(request, deliver, self.settling.finish)
+        exchange = Exchange(request, deliver, self.settling.finish, partial)
         try:
             self._walk(exchange)
         except Waiting as waiting:
@@ -169,6 +173,7 @@ class Plane:
     def abandon(self, exchange: Exchange) -> None:
         """The caller has left: its place is free and it costs nothing, unless the engine is at it already."""
         exchange.deliver = _to_nobody
+        exchange.left = True
         if exchange.task is not None:
             exchange.task.cancel()
         if exchange.done:

@@ -1,4 +1,4 @@
-"""Server-sent events of a batch prediction's progress, on the event loop: a stream holds no thread while it waits.
+"""Server-sent events of what a job does, on the event loop: a stream holds no thread while it waits.
 
 One task for the whole process reads, twice a second, the rows of all jobs that somebody follows. It also ends the
 streams of keys that were revoked, and all of them when the server stops; a client then comes back by itself.
@@ -7,7 +7,6 @@ streams of keys that were revoked, and all of them when the server stops; a clie
 import asyncio
 import contextlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +19,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Q
 from django.utils import timezone
 
-from inference import batch_predictions
-from inference.models import BatchPrediction
+from inference.plane.event_sources import SOURCES, News, Seen, Source
 from inference.plane.gate import Receive, Scope, Send
 from tenants import addresses, api_keys, scoping
 from tenants.api import problems
@@ -29,7 +27,6 @@ from tenants.api.authentication import presented_key
 from tenants.errors import Denied, MethodNotAllowed, NotFound, OverQuota, Refusal, Unauthenticated, Unavailable
 from tenants.models import ApiKey
 
-PATH = re.compile(r"/api/v1/batch-predictions/([^/]+)/events/?")
 SCOPE = "read"
 LOOK_SECONDS = 0.5
 HEARTBEAT_SECONDS = 10.0
@@ -44,34 +41,13 @@ HEADERS = [
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A job at one moment: what an event tells."""
-
-    job_id: str
-    state: str
-    total: int
-    done: int
-    failed: int
-    has_ended: bool
-
-    @property
-    def id(self) -> str:
-        """The event's id; two moments that look the same have the same."""
-        return f"{self.state}-{self.done}"
-
-    def as_event(self) -> bytes:
-        rows = {"total": self.total, "done": self.done, "failed": self.failed}
-        data = orjson.dumps({"id": self.job_id, "state": self.state, "rows": rows}).decode()
-        return f"id: {self.id}\nevent: {'end' if self.has_ended else 'progress'}\ndata: {data}\n\n".encode()
-
-
 @dataclass(slots=True, eq=False)
 class _Stream:
     """One client that follows one job."""
 
     key_id: str
     tenant_id: str
+    source: Source
     seen: Seen
     over: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,7 +55,7 @@ class _Stream:
 
 def takes(path: str) -> bool:
     """Whether a path is that of a stream of events."""
-    return PATH.fullmatch(path) is not None
+    return any(source.path.fullmatch(path) for source in SOURCES)
 
 
 class Events:
@@ -106,12 +82,11 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        match = PATH.fullmatch(scope["path"])
-        assert match is not None
+        source, job_id = _named(scope["path"])
         try:
             if scope["method"] != "GET":
                 raise MethodNotAllowed(f"{scope['method']} is not taken here; expected GET.")
-            key, seen = await self._in_thread(_opened, headers, (scope.get("client") or ("",))[0], match[1])
+            key, seen = await self._in_thread(_opened, headers, (scope.get("client") or ("",))[0], source, job_id)
             self._admit(key.tenant_id)
         except Refusal as refusal:
             await _refuse(refusal, send)
@@ -120,7 +95,7 @@ class Events:
             logger.exception("a stream of events could not be opened")
             await _refuse(Unavailable("The service has lost its database for a moment.", retry_after=2), send)
             return
-        stream = _Stream(key.pk, key.tenant_id, seen)
+        stream = _Stream(key.pk, key.tenant_id, source, seen)
         self._streams.add(stream)
         try:
             await self._follow(stream, headers.get("last-event-id", ""), receive, send)
@@ -137,14 +112,15 @@ class Events:
         self._admitted[tenant_id] += 1
 
     async def _follow(self, stream: _Stream, last_id: str, receive: Receive, send: Send) -> None:
-        if stream.seen.has_ended and stream.seen.id == last_id:
+        news = await self._news(stream.seen, last_id) if stream.seen.has_ended else None
+        if news is not None and not news.events:
             # What makes a browser not come back again.
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         telling = asyncio.ensure_future(self._tell(stream, last_id, send))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(left(receive))
         try:
             await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -157,12 +133,15 @@ class Events:
 
     async def _tell(self, stream: _Stream, last_id: str, send: Send) -> None:
         """An event for each change, until the job's end or the stream's; a comment where nothing happens for long."""
-        await _write(send, f"retry: {RETRY_MS}\n\n".encode())
+        await write(send, f"retry: {RETRY_MS}\n\n".encode())
         while True:
             seen = stream.seen
-            if seen.id != last_id:
-                await _write(send, seen.as_event())
-                last_id = seen.id
+            while news := await self._news(seen, last_id):
+                if news.events:
+                    await write(send, b"".join(event.as_bytes() for event in news.events))
+                    last_id = news.events[-1].id
+                if not news.more:
+                    break
             if seen.has_ended or stream.over:
                 await send({"type": "http.response.body", "body": b""})
                 return
@@ -170,7 +149,7 @@ class Events:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
                     await stream.changed.wait()
             except TimeoutError:
-                await _write(send, b": still there\n\n")
+                await write(send, b": still there\n\n")
             stream.changed.clear()
 
     async def _look_again_and_again(self) -> None:
@@ -185,10 +164,10 @@ class Events:
         streams = list(self._streams)
         try:
             seen, keys = await self._in_thread(
-                _look, {one.seen.job_id for one in streams}, {one.key_id for one in streams}
+                _look, {(one.source, one.seen.job_id) for one in streams}, {one.key_id for one in streams}
             )
         except (DatabaseError, InterfaceError):
-            logger.warning("the progress of batch predictions cannot be read; it is tried again", exc_info=True)
+            logger.warning("the progress of jobs cannot be read; it is tried again", exc_info=True)
             return
         self._end(one for one in streams if one.key_id not in keys or one.seen.job_id not in seen)
         for one in streams:
@@ -202,11 +181,28 @@ class Events:
             stream.over = True
             stream.changed.set()
 
+    async def _news(self, seen: Seen, last_id: str) -> News | None:
+        """What is new; none if the database is away, whose client comes back by itself or is told at the next look."""
+        try:
+            found: News = await self._in_thread(seen.after, last_id)
+        except (DatabaseError, InterfaceError):
+            logger.warning("what is new of %s cannot be read; it is tried again", seen.job_id, exc_info=True)
+            return None
+        return found
+
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _closing_what_broke, call, *arguments)
 
 
-def _opened(headers: dict[str, str], peer: str, job_id: str) -> tuple[ApiKey, Seen]:
+def _named(path: str) -> tuple[Source, str]:
+    """The source of a path that is taken, and the id that it names."""
+    for source in SOURCES:
+        if match := source.path.fullmatch(path):
+            return source, match[1]
+    raise NotFound("There is nothing at this address.")
+
+
+def _opened(headers: dict[str, str], peer: str, source: Source, job_id: str) -> tuple[ApiKey, Seen]:
     """Who asks, and the job that is asked for; another tenant's is not there."""
     text = presented_key(headers.get("authorization", ""), headers.get("x-api-key", ""))
     if text is None:
@@ -219,20 +215,18 @@ def _opened(headers: dict[str, str], peer: str, job_id: str) -> tuple[ApiKey, Se
     if "\0" in job_id or not job_id.isascii():
         raise NotFound("There is nothing at this address.")
     with scoping.tenant(key.tenant_id):
-        return key, _seen(batch_predictions.get(tenant=key.tenant_id, job_id=job_id))
+        return key, source.get(tenant_id=key.tenant_id, job_id=job_id)
 
 
-def _look(job_ids: set[str], key_ids: set[str]) -> tuple[dict[str, Seen], set[str]]:
+def _look(jobs: set[tuple[Source, str]], key_ids: set[str]) -> tuple[dict[str, Seen], set[str]]:
     """The jobs as they are now, and which of these keys live."""
+    seen: dict[str, Seen] = {}
     with scoping.operator():
-        jobs = BatchPrediction.across_tenants.filter(pk__in=job_ids)
+        for source in {source for source, _ in jobs}:
+            seen |= source.look({job_id for one, job_id in jobs if one is source})
         alive = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         keys = ApiKey.across_tenants.filter(alive, pk__in=key_ids, revoked_at=None, tenant__active=True)
-        return {job.pk: _seen(job) for job in jobs}, set(keys.values_list("pk", flat=True))
-
-
-def _seen(job: BatchPrediction) -> Seen:
-    return Seen(job.pk, job.state, job.rows_total, job.rows_done, job.rows_failed, job.has_ended)
+        return seen, set(keys.values_list("pk", flat=True))
 
 
 def _closing_what_broke(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -243,12 +237,12 @@ def _closing_what_broke(call: Callable[..., Any], *arguments: Any) -> Any:
         raise
 
 
-async def _write(send: Send, body: bytes) -> None:
+async def write(send: Send, body: bytes) -> None:
     async with asyncio.timeout(SEND_SECONDS):
         await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -47,6 +47,8 @@ class Answer(NamedTuple):
 
 
 Deliver = Callable[[Answer], None]
+# What is known so far, as JSON.
+Partial = Callable[[bytes], None]
 
 
 class Waiting(Exception):
@@ -58,25 +60,34 @@ class Waiting(Exception):
 
 
 class Exchange:
-    """A request on its way through the plane. It is the receipt of its work, too: what the ledger gets to know."""
+    """A request on its way through the plane. It is the receipt of its work, too: what the ledger gets to know.
+
+    Its caller hears of what is known so far by `partial`, where it takes that; it may have `left`.
+    """
 
     __slots__ = (
         "_finish", "admitted_ms", "cache_key", "call", "caught_up", "cold", "deadline", "deliver", "deployment", "done",
-        "found", "id", "key", "outputs", "place", "request", "spent", "started", "tally", "target", "task", "timer",
-        "version", "work",
+        "found", "id", "key", "left", "outputs", "partial", "place", "request", "spent", "started", "tally", "target",
+        "task", "timer", "version", "work",
     )  # fmt: skip
 
     def __init__(
-        self, request: Request, deliver: Deliver, finish: "Callable[[Exchange, Exception | None], None]"
+        self,
+        request: Request,
+        deliver: Deliver,
+        finish: "Callable[[Exchange, Exception | None], None]",
+        partial: Partial | None = None,
     ) -> None:
         self.request = request
         self.deliver = deliver
+        self.partial = partial
         self._finish = finish
         self.id = new_request_id()
         self.admitted_ms = int(clock.now() * 1000)
         self.started = time.monotonic()
         self.deadline = 0.0
         self.done = False
+        self.left = False
         self.caught_up = False
         self.cold = False
         self.found: Found | None = None

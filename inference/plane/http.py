@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from inference.plane import routes
+from inference.plane import asgi, routes
 from inference.plane.app import Plane
 from inference.plane.exchange import Answer, Exchange, Request
 
@@ -20,7 +20,7 @@ SHORT_BODY_BYTES = 128 * 1024
 PIPELINED = 32
 REMEMBERED = 4096
 
-_paths: dict[bytes, tuple[str, bytes, bool]] = {}
+_paths: dict[bytes, tuple[str, bytes, bool, bool]] = {}
 
 
 class PlaneProtocol(HttpToolsProtocol):
@@ -57,7 +57,7 @@ class PlaneProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         known = _paths.get(self.url) or _path(self.url)
-        if known[2] and self.plane is not None and self.plane.ready and self._is_short():
+        if known[2] and self.plane is not None and self.plane.ready and self._is_short(events=known[3]):
             self._head = (self.parser.get_method().decode("ascii"), known[0], known[1])
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -106,8 +106,13 @@ class PlaneProtocol(HttpToolsProtocol):
             self._long_way = True
             super()._start_asgi_task(cycle, app)
 
-    def _is_short(self) -> bool:
-        """Whether the request is small, comes without ado, and no request of the long way is before it."""
+    def _is_short(self, *, events: bool) -> bool:
+        """Whether the request is small, comes without ado, and no request of the long way is before it.
+
+        An answer by `events` goes the long way, too; only some paths have them.
+        """
+        if events and any(name == b"accept" and asgi.EVENTS in value for name, value in self.headers):
+            return False
         if self.expect_100_continue or self.parser.should_upgrade() or self.parser.get_method() == b"HEAD":
             return False
         if self.cycle is not None and not self.cycle.response_complete:
@@ -185,11 +190,11 @@ def for_plane(plane: Plane | None) -> type[PlaneProtocol]:
     return type("PlaneProtocol", (PlaneProtocol,), {"plane": plane})
 
 
-def _path(url: bytes) -> tuple[str, bytes, bool]:
-    """A URL's path, its query, and whether it is the plane's."""
+def _path(url: bytes) -> tuple[str, bytes, bool, bool]:
+    """A URL's path, its query, whether it is the plane's, and whether it may be answered by events."""
     raw, _, query = url.partition(b"?")
     path = unquote(raw.decode("latin-1"))
-    found = (path, query, raw.startswith(b"/") and routes.takes(path))
+    found = (path, query, raw.startswith(b"/") and routes.takes(path), asgi.may_have_events(path))
     if len(_paths) >= REMEMBERED:
         _paths.clear()
     _paths[url] = found

@@ -7,12 +7,15 @@ from pathlib import Path
 import psutil
 
 from inference import measurements
-from inference.engines import catalog
-from inference.engines.base import Engine
-from inference.engines.measuring import Candidate, Measured, blanks
+from inference.engines import catalog, measuring, piped
+from inference.engines.base import Engine, Tensors
+from inference.engines.measuring import Measured
+from inference.engines.piped import Piped
 from inference.plane.directory import VersionEntry
-from modelhub import artifacts, recipes
+from modelhub import artifacts
+from modelhub.recipes import serving
 from modelhub.recipes.base import Served
+from modelhub.recipes.learning import Pipeline, Sampled
 
 # A row this cheap is not worth a second engine for lone requests.
 ALONE_FROM_SECONDS = 300e-6
@@ -25,37 +28,48 @@ LEAST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a version is served with; `alone` answers a lone request, where several threads are faster."""
+    """What a version is served with; `alone` answers a lone request, where several threads are faster.
+
+    Where it has a pipeline, the engines are behind it, and so are the times; `usual_bucket` is that of a usual request,
+    and of none where the pipeline does not know what is usual.
+    """
 
     engine: Engine
     alone: Engine | None
     served: Served | None
     measured: Measured
     memory_bytes: int
+    pipeline: Pipeline | None = None
+    usual_bucket: int | None = None
 
 
 def load(entry: VersionEntry, *, threads: int) -> Loaded:
     """Makes a version ready to be run by so many engine threads; its engines are measured where that is new."""
-    batched = entry.manifest["serving"].get("batched", True)
-    measured = measurements.measured(
+    before = _allocated()
+    pipeline = serving.pipeline(entry.recipe, entry.manifest, lambda name: _path(entry, name))
+    prepared = _allocated() - before
+    asked = piped.asked_of(entry.manifest, pipeline)
+    of_engine = measurements.measured(
         tenant_id=entry.tenant_id, version_id=entry.id, candidates=catalog.candidates(entry.manifest),
-        path_of=lambda candidate: _path(entry, candidate), signature=entry.signature, batched=batched,
+        path_of=lambda candidate: _path(entry, candidate.file), asked=asked,
     )  # fmt: skip
-    path = _path(entry, measured.candidate)
+    path = _path(entry, of_engine.candidate.file)
 
     def make(threads: int) -> Engine:
-        return catalog.ENGINES[measured.candidate.engine](path=path, signature=entry.signature, threads=threads)
+        made = catalog.ENGINES[of_engine.candidate.engine](path=path, signature=asked.signature, threads=threads)
+        return made if pipeline is None else Piped(made, pipeline)
 
-    before = _allocated()
+    before = _allocated() - prepared
     engine = make(1)
     alone = None
     try:
-        engine.run(blanks(entry.signature, measured.best_rows if batched else None))
+        outputs = _own(engine).run(asked.inputs(of_engine.best_rows))
         grown = _between(_allocated() - before, path)
-        if measured.alone_threads > 1 and measured.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
-            alone = make(measured.alone_threads)
-            alone.run(blanks(entry.signature, 1 if batched else None))
-        served = recipes.get(entry.recipe).served(entry.manifest) if entry.recipe else None
+        if of_engine.alone_threads > 1 and of_engine.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
+            alone = make(of_engine.alone_threads)
+            _own(alone).run(asked.inputs(1))
+        served = serving.served(entry.recipe, entry.manifest)
+        measured, usual = _with_pipeline(of_engine, pipeline, {name: rows[:1] for name, rows in outputs.items()})
     except BaseException:
         engine.close()
         if alone is not None:
@@ -63,7 +77,26 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
         raise
     copies = (threads if engine.per_thread else 1) + (alone is not None)
     memory_bytes = engine.outside_bytes or grown * copies
-    return Loaded(engine, alone, served, measured, memory_bytes)
+    return Loaded(engine, alone, served, measured, memory_bytes, pipeline, usual)
+
+
+def _with_pipeline(measured: Measured, pipeline: Pipeline | None, outputs: Tensors) -> tuple[Measured, int | None]:
+    """The times with what the pipeline does for a row, and the bucket of a usual one.
+
+    A pipeline that does not know what is usual is taken for one that costs too much to run on the event loop.
+    """
+    if pipeline is None:
+        return measured, None
+    if not isinstance(pipeline, Sampled):
+        return measured.with_more(measuring.INLINE_SECONDS), None
+    row = pipeline.sample(1)
+    seconds = measuring.fastest(lambda: (pipeline.encode(row), pipeline.decode(outputs)))
+    return measured.with_more(seconds), pipeline.buckets(row)
+
+
+def _own(engine: Engine) -> Engine:
+    """The engine that takes its own tensors."""
+    return engine.inner if isinstance(engine, Piped) else engine
 
 
 def size_of(entry: VersionEntry) -> int:
@@ -72,9 +105,9 @@ def size_of(entry: VersionEntry) -> int:
     return min(int(files[candidate.file]["size"]) for candidate in catalog.candidates(entry.manifest))
 
 
-def _path(entry: VersionEntry, candidate: Candidate) -> Path:
+def _path(entry: VersionEntry, file: str) -> Path:
     return artifacts.checked_path(
-        tenant_id=entry.tenant_id, manifest=entry.manifest, manifest_seal=entry.manifest_seal, file=candidate.file
+        tenant_id=entry.tenant_id, manifest=entry.manifest, manifest_seal=entry.manifest_seal, file=file
     )
 
 

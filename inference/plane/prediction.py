@@ -12,7 +12,7 @@ from typing import Any
 
 from inference import batching
 from inference.batching import Work
-from inference.plane import cache, gate, routing, traffic
+from inference.plane import cache, gate, routing, streams, traffic
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Exchange, Waiting
 from inference.plane.feed import Feed
@@ -21,6 +21,7 @@ from inference.plane.leases import Leases
 from inference.plane.routing import Target
 from inference.plane.settling import Settling
 from inference.plane.statistics import Statistics
+from inference.plane.streams import Streams
 from inference.plane.traffic import Traffic
 from inference.plane.versions import LoadedVersion, Versions
 from inference.protocols.base import Call, Found, PredictRequest, decompressed
@@ -51,6 +52,7 @@ class Predictions:
     statistics: Statistics
     engines: EngineThreads
     settling: Settling
+    streams: Streams
     in_thread: Callable[..., "asyncio.Future[Any]"]
 
     def walk(self, exchange: Exchange, found: Found) -> None:
@@ -141,10 +143,15 @@ class Predictions:
         def parse() -> Call:
             plain = decompressed(body, encoding, self.limits.body_bytes) if encoding else body
             asked = PredictRequest(exchange.id, content_type, plain, found.name, found.route.verb, headers)
-            call = exchange.call = found.route.protocol.parse(asked, version)
+            call = found.route.protocol.parse(asked, version)
+            if version.pipeline is not None and call.rows:
+                assert call.inputs is not None
+                call = call._replace(bucket=version.pipeline.buckets(call.inputs))
+            exchange.call = call
             return call
 
         cheap = content_type.startswith("image/") or b"inference-header-content-length" in headers
+        cheap = cheap and version.pipeline is None
         if encoding or (len(body) > INLINE_BODY_BYTES and not cheap):
             raise Waiting(self.in_thread(parse))
         return parse()
@@ -183,17 +190,22 @@ class Predictions:
         return True
 
     def _queue(self, exchange: Exchange, version: LoadedVersion, call: Call) -> None:
-        """Queues the work, for the loop itself if it is cheap, else for an engine's thread."""
+        """Queues the work, for the loop itself if it is cheap, else for an engine's thread; a stream has its own."""
         now = time.monotonic()
         if call.timeout is not None:
             exchange.deadline = min(exchange.deadline, now + call.timeout)
         work = exchange.work = Work(
             call.rows, exchange.deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=exchange,
-            priority=call.priority, queued_at=now,
+            priority=call.priority, bucket=call.bucket, queued_at=now,
         )  # fmt: skip
+        if streams.can(exchange, version, call):
+            self.streams.check(version.tenant_id)
+            exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
+            self.streams.begin(exchange, version, work)
+            return
         version.queue.put(work)
         measured = version.measured
-        if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS:
+        if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS and not version.is_long(call.bucket):
             self._flush_soon(version)
             return
         exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
@@ -211,7 +223,8 @@ class Predictions:
     def _flush(self, version: LoadedVersion) -> None:
         """Runs what is queued for a small model on the loop, and a lone request, which two thread hops would delay."""
         version.flushing = False
-        if not version.measured.inline and (version.queue.rows > 1 or not self.engines.idle):
+        alone = version.queue.rows <= 1 and self.engines.idle
+        if version.queue.has_long() or not (version.measured.inline or alone):
             self.engines.announce(version)
             return
         while batch := version.queue.take(time.monotonic()):

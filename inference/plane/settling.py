@@ -86,7 +86,7 @@ class Settling:
             at_ms=exchange.admitted_ms,
         )  # fmt: skip
         body, content_type, headers = work.answer
-        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self._rate_headers(exchange)])
+        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self.rate_headers(exchange)])
         self._deliver(exchange, answer, total_us)
         if exchange.outputs is not None:
             self._look_again(exchange, work, now)
@@ -108,7 +108,7 @@ class Settling:
         tally = exchange.tally or self._tally_of_none(exchange)
         if tally is not None:
             tally.refused(status=error.status, total_us=total_us)
-        self._deliver(exchange, refused(error, protocol_of(exchange), self._rate_headers(exchange)), total_us)
+        self._deliver(exchange, refused(error, protocol_of(exchange), self.rate_headers(exchange)), total_us)
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Ends an exchange that was about no prediction."""
@@ -192,7 +192,7 @@ class Settling:
             _fail(batch, refusal)
         _let_go(batch)
 
-    def _rate_headers(self, exchange: Exchange) -> HeaderList:
+    def rate_headers(self, exchange: Exchange) -> HeaderList:
         """What is left of each limit, as far as this process knows it already, and what the limits are."""
         key, deployment = exchange.key, exchange.deployment
         if key is None:

@@ -92,7 +92,7 @@ class Shadows:
         comparison = Comparison(outputs, tally, self._ended)
         work = Work(
             done.rows, now + SECONDS, comparison.keep, inputs=done.inputs, raw=done.raw, receipt=comparison,
-            queued_at=now,
+            bucket=done.bucket, queued_at=now,
         )  # fmt: skip
         try:
             version.queue.put(work)

@@ -7,14 +7,15 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from inference import batching
 from inference.batching import HostRows, Joining, Queue, Work
 from inference.engines.base import Tensor, Tensors, blank
+from inference.engines.piped import Piped
 from inference.plane import loading
 from inference.plane.directory import VersionEntry
 from inference.plane.loading import Loaded
@@ -61,6 +62,7 @@ class LoadedVersion:
         self.tenant_id = entry.tenant_id
         self.engine = loaded.engine
         self.served = loaded.served
+        self.pipeline = loaded.pipeline
         self.measured = loaded.measured
         self.memory_bytes = loaded.memory_bytes
         self.queue = queue
@@ -73,6 +75,7 @@ class LoadedVersion:
             best_rows=self.measured.best_rows,
             shapes=any(size < 0 for spec in entry.signature.inputs for size in spec.shape[1:]),
             batched=self.batched,
+            nothing=None if self.pipeline is None else {spec.name: blank(spec, 0) for spec in entry.signature.outputs},
         )
         self._of_thread = threading.local()
 
@@ -80,18 +83,39 @@ class LoadedVersion:
         """Runs one batch, in the thread that calls; `alone` says that nothing else wants the processors."""
         prepare = self.prepare if self.served is not None else None
         engine = self._alone if alone and self._alone is not None else self.engine
+        joining = self._joining
+        if batch and (most := self.queue.most_rows(batch[0].bucket)) < joining.best_rows:
+            joining = replace(joining, best_rows=most)
         try:
-            batching.run(batch, engine=engine, prepare=prepare, joining=self._joining)
+            batching.run(batch, engine=engine, prepare=prepare, joining=joining)
         finally:
             self.queue.ran(batch)
             if self._leaving:
                 self.leave()
 
+    def stream(self, work: Work) -> Generator[dict[str, Any], None, Tensors]:
+        """The steps of an answer to one row, and its outputs, in the thread that calls; `give_back` ends it."""
+        assert isinstance(self.engine, Piped)
+        assert work.inputs is not None
+        return self.engine.stream(work.inputs)
+
+    def give_back(self) -> None:
+        """A stream has ended."""
+        self.queue.returned()
+        if self._leaving:
+            self.leave()
+
     def is_quick(self, call: "Call") -> bool:
         """Whether this is one row whose preparing costs little; of a file only what it says of itself is looked at."""
         if call.rows != 1 or not call.raw:
-            return call.rows == 1
+            return call.rows == 1 and not self.is_long(call.bucket)
         return self.served is not None and self.served.is_quick(call.raw[0])
+
+    def is_long(self, bucket: int) -> bool:
+        """Whether rows of this bucket take longer than what was measured; of a pipeline without a sample, all may."""
+        if self.pipeline is None:
+            return False
+        return self.queue.usual_bucket is None or bucket > self.queue.usual_bucket
 
     def leave(self) -> None:
         """Closes the engines as soon as all that is queued has run; nothing more comes."""
@@ -269,8 +293,9 @@ class Versions:
             del self._loading[entry.id]
             self._beforehand.discard(entry.id)
         queue = Queue(
-            best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id
-        )
+            best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id,
+            usual_bucket=made.usual_bucket, most_huge=max(1, self._threads - 1),
+        )  # fmt: skip
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self.held_bytes += found.memory_bytes
         self._failed.pop(entry.id, None)

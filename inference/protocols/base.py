@@ -49,7 +49,8 @@ class PredictRequest(NamedTuple):
 class Call(NamedTuple):
     """The rows that a request asks about: tensors, or raw rows that the engine's thread prepares.
 
-    `render` writes the answer; `timeout` in seconds and `priority` are what the protocol itself says of them.
+    `render` writes the answer; `timeout` in seconds and `priority` are what the protocol itself says of them. Its rows
+    run together with those of the same `bucket` only.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class Call(NamedTuple):
     raw: tuple[Any, ...] = ()
     timeout: float | None = None
     priority: int = 0
+    bucket: int = 0
 
 
 class WireProtocol(Protocol):

@@ -12,39 +12,51 @@ import numpy as np
 import orjson
 
 from inference.batching import Reply
+from inference.cells import cell
 from inference.engines.base import Tensors
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
 from inference.protocols import tensorflow_serving
-from inference.protocols.base import Asked, Call, PredictRequest, Route, json_answer
+from inference.protocols.base import Asked, Call, PredictRequest, Route, json_answer, parse_json
 from modelhub.recipes.base import Served
+from modelhub.recipes.learning import Pipeline
+from modelhub.signatures import BYTES, TensorSpec
 from tenants.api import problems
 from tenants.errors import Invalid, NotFound, Refusal, UnsupportedMedia
 
 MAX_PARTS = 1024
 
 
+# The encodings of a text that are read; what is not said is UTF-8.
+CHARSETS = frozenset(("utf-8", "us-ascii", "iso-8859-1", "windows-1252", "utf-16"))
+Speaker = Served | Pipeline
+
+
 class Native:
-    """A file, or a form with several, for a model of pictures; JSON with `instances` or `inputs` for any model."""
+    """One body that is a row (a file, a text), or a form with several; JSON with `instances` or `inputs` for any."""
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
-        served = version.served
-        if served is not None and _matches(request.content_type, served.content_types):
+        speaker: Speaker | None = version.pipeline or version.served
+        taken = () if speaker is None else speaker.content_types
+        if speaker is not None and _matches(request.content_type, taken):
             if not request.body:
-                raise Invalid(f"The body is empty; expected the bytes of one {served.content_types[0]}.")
-            return Call(rows=1, raw=(request.body,), render=self._renderer(request, version, served, many=False))
-        if served is not None and request.content_type == "multipart/form-data":
-            files = _files(request, served)
+                raise Invalid(f"The body is empty; expected the bytes of one {taken[0]}.")
+            row = _as_utf8(request) if request.content_type.startswith("text/") else request.body
+            return _call(version, [row], self._renderer(request, version, speaker, many=False))
+        if speaker is not None and taken and request.content_type == "multipart/form-data":
+            files = _files(request, taken)
             names = [name for name, _ in files]
-            render = self._renderer(request, version, served, many=True, names=names)
-            return Call(rows=len(files), raw=tuple(data for _, data in files), render=render)
+            render = self._renderer(request, version, speaker, many=True, names=names)
+            return _call(version, [data for _, data in files], render)
         if request.content_type == "application/json":
-            call = tensorflow_serving.PROTOCOL.parse(request, version)
-            if served is None:
+            document = parse_json(request.body)
+            if version.pipeline is not None:
+                document = _filled(document, version.entry.signature.inputs)
+            call = tensorflow_serving.PROTOCOL.call(document, request, version)
+            if speaker is None:
                 return call._replace(render=_renderer_of_tensors(request, version, call))
-            render = self._renderer(request, version, served, many=True)
-            return Call(rows=call.rows, inputs=call.inputs, raw=call.raw, render=render)
-        expected = (*((*served.content_types, "multipart/form-data") if served is not None else ()), "application/json")
+            return call._replace(render=self._renderer(request, version, speaker, many=True))
+        expected = (*taken, *(("multipart/form-data",) if taken else ()), "application/json")
         raise UnsupportedMedia(
             f"Content-Type {request.content_type or '(none)'!r} is not taken by this deployment; expected "
             f"{' or '.join(expected)}."
@@ -57,20 +69,64 @@ class Native:
         self,
         request: PredictRequest,
         version: LoadedVersion,
-        served: Served,
+        speaker: Speaker,
         *,
         many: bool,
         names: Sequence[str] = (),
     ) -> Any:
         def render(outputs: Tensors) -> Reply:
             rows = len(next(iter(outputs.values())))
-            answers = [served.answer({name: tensor[i] for name, tensor in outputs.items()}) for i in range(rows)]
+            answers = [speaker.answer({name: tensor[i, ...] for name, tensor in outputs.items()}) for i in range(rows)]
             if names:
                 answers = [{"file": name} | answer for name, answer in zip(names, answers, strict=True)]
             about = _about(request, version, rows)
             return Reply(orjson.dumps(({"predictions": answers} if many else answers[0]) | about, default=_plain))
 
         return render
+
+
+def _call(version: LoadedVersion, rows: Sequence[bytes], render: Callable[[Tensors], Reply]) -> Call:
+    """The call of rows that came as bytes: for a pipeline its one input, else for the recipe's own preparing."""
+    if version.pipeline is None:
+        return Call(rows=len(rows), raw=tuple(rows), render=render)
+    (spec,) = version.entry.signature.inputs  # a pipeline that takes whole bodies has no other
+    tensor = np.empty(len(rows), object)
+    tensor[:] = rows
+    return Call(rows=len(rows), inputs={spec.name: tensor}, render=render)
+
+
+def _as_utf8(request: PredictRequest) -> bytes:
+    """The body, a text, in UTF-8 whatever its `charset` is."""
+    _, options = multipart.parse_options_header(request.headers[b"content-type"].decode("latin-1"))
+    body, charset = request.body, options.get("charset", "utf-8").lower()
+    if charset == "utf-8":
+        return body
+    if charset not in CHARSETS:
+        raise UnsupportedMedia(f"The charset {charset[:40]!r} is not read here; expected one of {sorted(CHARSETS)}.")
+    try:
+        return body.decode(charset).encode()
+    except UnicodeError as error:
+        raise Invalid(f"The body is no {charset}: {error}.") from error
+
+
+def _filled(document: dict[str, Any], specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+    """JSON about columns, of which some may be null or left out, and texts may be given as numbers."""
+    if [spec.dtype for spec in specs] == [BYTES]:
+        return document
+    named = {spec.name: spec for spec in specs}
+    rows, columns = document.get("instances"), document.get("inputs")
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        empty = dict.fromkeys(named)
+        return document | {"instances": [_cells(empty | row, named) for row in rows]}
+    if isinstance(columns, dict) and all(isinstance(column, list) for column in columns.values()):
+        filled = {name: [cell(one, named[name]) for one in columns[name]] for name in named.keys() & columns.keys()}
+        return document | {"inputs": columns | filled}
+    return document
+
+
+def _cells(row: dict[str, Any], named: dict[str, TensorSpec]) -> dict[str, Any]:
+    """A row with what its columns take; what is no column stays, and is refused by its name."""
+    return {name: cell(value, named[name]) if name in named else value for name, value in row.items()}
 
 
 def _renderer_of_tensors(request: PredictRequest, version: LoadedVersion, call: Call) -> Callable[[Tensors], Reply]:
@@ -95,8 +151,8 @@ def _about(request: PredictRequest, version: LoadedVersion, rows: int) -> dict[s
     }
 
 
-def _files(request: PredictRequest, served: Served) -> list[tuple[str, bytes]]:
-    """The name and the bytes of each file of a form, in their order."""
+def _files(request: PredictRequest, taken: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """The name and the bytes of each file or text of a form, in their order."""
     _, options = multipart.parse_options_header(request.headers[b"content-type"].decode("latin-1"))
     stream, size = io.BytesIO(request.body), len(request.body)
     try:
@@ -108,14 +164,14 @@ def _files(request: PredictRequest, served: Served) -> list[tuple[str, bytes]]:
         raise Invalid(f"The body is no form with files: {error}.") from error
     try:
         found = [(part.filename or part.name, part.raw) for part in parts]
-        kinds = {part.content_type for part in parts if not _matches(part.content_type, served.content_types)}
+        kinds = {part.content_type for part in parts if not _matches(part.content_type, taken)}
     finally:
         for part in parts:
             part.close()
     if not found:
-        raise Invalid(f"The form has no file; expected one or more {served.content_types[0]}.")
+        raise Invalid(f"The form has no file; expected one or more {taken[0]}.")
     if kinds - {"application/octet-stream"}:
-        raise UnsupportedMedia(f"The form has parts of {sorted(kinds)}; expected {', '.join(served.content_types)}.")
+        raise UnsupportedMedia(f"The form has parts of {sorted(kinds)}; expected {', '.join(taken)}.")
     return found
 
 

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST protocol: predict, status and metadata, as its own clients write and read them."""
 
 import re
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,10 @@ class TensorFlowServing:
     """Rows (`instances` → `predictions`) and columns (`inputs` → `outputs`)."""
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
-        document = parse_json(request.body)
+        return self.call(parse_json(request.body), request, version)
+
+    def call(self, document: dict[str, Any], request: PredictRequest, version: LoadedVersion) -> Call:
+        """The call that a request's JSON makes."""
         if request.verb in ("classify", "regress"):
             return _examples(document, request, version)
         if ("instances" in document) == ("inputs" in document):
@@ -176,7 +180,7 @@ def _examples(document: dict[str, Any], request: PredictRequest, version: Loaded
 
 def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
     """For each row its labels with their scores; one score of two labels is the second's."""
-    scores = next(iter(outputs.values()))
+    scores = _numbers(outputs, "classify", (len(labels), 1))
     rows = scores.reshape(len(scores), -1).tolist()
     if len(labels) == 2 and rows and len(rows[0]) == 1:
         rows = [[1 - row[0], row[0]] for row in rows]
@@ -188,10 +192,19 @@ def _render_classes(outputs: Tensors, labels: list[str]) -> Reply:
 
 def _render_values(outputs: Tensors, labels: list[str]) -> Reply:
     """For each row its one value."""
-    values = next(iter(outputs.values()))
+    values = _numbers(outputs, "regress", (1,))
     if len(values) and values[0].size != 1:
         raise Invalid(f"regress: this model gives {values[0].size} values a row, and regress takes one; use predict.")
     return Reply(b'{"results":' + dump_rows(values.reshape(len(values))) + b"}")
+
+
+def _numbers(outputs: Tensors, verb: str, sizes: tuple[int, ...]) -> Tensor:
+    """The first output of numbers that has one of these sizes a row, the first size before the others, or any."""
+    numbers = [tensor for tensor in outputs.values() if tensor.dtype.kind != "O"]
+    if not numbers:
+        raise Invalid(f"{verb}: this model gives texts only ({', '.join(outputs)}); use predict.")
+    of_size = (tensor for size in sizes for tensor in numbers if prod(tensor.shape[1:]) == size)
+    return next(of_size, numbers[0])
 
 
 def _call(inputs: Tensors, render: Any) -> Call:
@@ -243,7 +256,7 @@ def _render_rows(outputs: Tensors) -> Reply:
     count = len(next(iter(outputs.values())))
     rows = (
         b"{"
-        + b",".join(orjson.dumps(name) + b":" + _dumped(name, np.asarray(t[i])) for name, t in outputs.items())
+        + b",".join(orjson.dumps(name) + b":" + _dumped(name, np.asarray(t[i, ...])) for name, t in outputs.items())
         + b"}"
         for i in range(count)
     )

@@ -1,19 +1,18 @@
 """Training jobs and their logs in the admin: read, and cancelled by the verb."""
 
-from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 
 from modelhub import training
-from modelhub.admin import links
+from modelhub.admin import drawings, links
+from modelhub.admin.cancelling import CancellableAdmin
 from modelhub.models import ModelVersion, TrainingJob, TrainingLogLine
 from tenants.admin.base import ReadOnlyAdmin, actor
-from tenants.errors import Refusal
 
 
 @admin.register(TrainingJob)
-class TrainingJobAdmin(ReadOnlyAdmin):
+class TrainingJobAdmin(CancellableAdmin):
     list_display = (
         "id",
         "tenant",
@@ -32,7 +31,6 @@ class TrainingJobAdmin(ReadOnlyAdmin):
     search_fields = ("id", "model_name", "tenant__name", "dataset__name", "dataset__id", "trainer", "error")
     date_hierarchy = "created_at"
     ordering = ("-id",)
-    actions = ("cancel",)
     fields = (
         "id",
         "tenant",
@@ -41,9 +39,12 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         "budget",
         "budget_currency",
         "stop_reason",
+        "warm_start_link",
         "dataset_link",
+        "search_link",
         "version_link",
         "log_link",
+        "curves",
         "model_name",
         "recipe",
         "parameters",
@@ -57,6 +58,8 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         "created_at",
         "started_at",
         "cancel_requested_at",
+        "keep_best",
+        "checkpoint",
         "finished_at",
     )
     readonly_fields = fields
@@ -64,6 +67,18 @@ class TrainingJobAdmin(ReadOnlyAdmin):
     @admin.display(description="data set", ordering="dataset")
     def dataset_link(self, job: TrainingJob) -> str:
         return links.to(job.dataset)
+
+    @admin.display(description="search")
+    def search_link(self, job: TrainingJob) -> str:
+        return links.to(job.search)
+
+    @admin.display(description="learning curves")
+    def curves(self, job: TrainingJob) -> str:
+        return drawings.shown(training.curves(job), alt="Learning curves: the metrics of each epoch are below.")
+
+    @admin.display(description="begins with")
+    def warm_start_link(self, job: TrainingJob) -> str:
+        return links.to(job.warm_start)
 
     @admin.display(description="version")
     def version_link(self, job: TrainingJob) -> str:
@@ -73,20 +88,8 @@ class TrainingJobAdmin(ReadOnlyAdmin):
     def log_link(self, job: TrainingJob) -> str:
         return links.to_list(TrainingLogLine, "its lines", job__id__exact=job.pk)
 
-    @admin.action(description="Cancel: waiting jobs at once, running ones within two seconds", permissions=["cancel"])
-    def cancel(self, request: HttpRequest, jobs: QuerySet[TrainingJob]) -> None:
-        """Cancels those that are under way, and says why the others are not."""
-        done = 0
-        for job in jobs:
-            try:
-                training.cancel(job=job, actor=actor(request), now=timezone.now())
-                done += 1
-            except Refusal as refusal:
-                self.message_user(request, refusal.detail, messages.WARNING)
-        self.message_user(request, f"{done} cancelled.", messages.SUCCESS if done else messages.INFO)
-
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("modelhub.change_trainingjob")
+    def cancel_one(self, request: HttpRequest, job: TrainingJob) -> None:
+        training.cancel(job=job, actor=actor(request), now=timezone.now())
 
 
 @admin.register(TrainingLogLine)

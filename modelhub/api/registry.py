@@ -2,16 +2,19 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from django.http import HttpResponse
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from modelhub import registry
+from modelhub import charts, registry
+from modelhub.api import svg
 from modelhub.models import Model, ModelVersion
 from tenants.api import openapi
 from tenants.api.serializers import PageQuery, StrictSerializer
 from tenants.api.views import TenantView
+from tenants.errors import NotFound
 
 TAGS = ["Models"]
 
@@ -33,6 +36,16 @@ class LineageSerializer(serializers.Serializer[Any]):
     dataset_sha256 = serializers.CharField(help_text="names the data set's content exactly")
 
 
+class ProvenanceSerializer(serializers.Serializer[Any]):
+    """What a version inherited of its data set when it was made."""
+
+    name = serializers.CharField(help_text="of the data set")
+    number = serializers.IntegerField(help_text="of the data set's version")
+    licence = serializers.CharField(help_text="under which the data may be used")
+    source = serializers.CharField(help_text="where the data come from")  # type: ignore[assignment]
+    notes = serializers.CharField()
+
+
 class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
     """A version of a model. It never changes."""
 
@@ -51,6 +64,7 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
     metrics = serializers.DictField(help_text="on the validation split: accuracy, loss, confusion_matrix, classes")
     parameters = serializers.DictField(help_text="the recipe's parameters of the training")
     lineage = LineageSerializer(source="*")
+    provenance = serializers.SerializerMethodField(help_text="of the data; null where the version was not trained here")
 
     class Meta:
         model = ModelVersion
@@ -69,10 +83,16 @@ class ModelVersionSerializer(serializers.ModelSerializer[ModelVersion]):
             "parameters",
             "conversion",
             "lineage",
+            "provenance",
             "manifest_sha256",
             "created_at",
         ]
         read_only_fields = fields
+
+    @extend_schema_field(ProvenanceSerializer(allow_null=True))
+    def get_provenance(self, version: ModelVersion) -> dict[str, Any] | None:
+        found = version.manifest.get("provenance")  # versions of before have none
+        return dict(ProvenanceSerializer(found).data) if found else None
 
 
 class ModelQuery(PageQuery):
@@ -135,3 +155,21 @@ class ModelVersionView(TenantView):
         self.query(StrictSerializer)
         version = registry.version(tenant=self.caller.tenant, model_name=name, number=number)
         return Response(ModelVersionSerializer(version).data)
+
+
+class ModelVersionConfusionView(TenantView):
+    """The confusion matrix of a version, drawn."""
+
+    @extend_schema(
+        operation_id="draw_model_version_confusion",
+        tags=TAGS,
+        responses=openapi.file_answers(svg.CONTENT_TYPE, 400, 404),
+    )
+    def get(self, request: Request, name: str, number: int) -> HttpResponse:
+        """The confusion matrix of a version on its validation split, as SVG."""
+        self.query(StrictSerializer)
+        version = registry.version(tenant=self.caller.tenant, model_name=name, number=number)
+        matrix = version.metrics.get("confusion_matrix")
+        if matrix is None:
+            raise NotFound(f"The version {version} has no confusion matrix: it does not answer with a class.")
+        return svg.response(charts.confusion(matrix, title=f"{version} on its validation split"))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
@@ -9,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from modelhub import training, training_requests
+from modelhub.api import svg
 from modelhub.models import JobState, TrainingJob, TrainingLogLine
 from modelhub.recipes import RECIPES
 from modelhub.training_requests import Request as TrainingRequest
@@ -24,10 +26,13 @@ class RecipeParameterSerializer(serializers.Serializer[Any]):
     """A parameter of a recipe, and what it may be."""
 
     name = serializers.CharField()
-    type = serializers.ChoiceField(choices=["integer", "number", "choice"])
+    type = serializers.ChoiceField(choices=["integer", "number", "choice", "boolean", "text"])
     help = serializers.CharField()
     default = serializers.JSONField(help_text="what holds where it is left out")
-    minimum = serializers.FloatField(allow_null=True)
+    defaults = serializers.DictField(
+        child=serializers.JSONField(), help_text="what holds instead where the parameter `architecture` is the key"
+    )
+    minimum = serializers.FloatField(allow_null=True, help_text="of a text, its characters")
     maximum = serializers.FloatField(allow_null=True)
     choices = serializers.ListField(child=serializers.CharField(), help_text="of a choice")
 
@@ -44,26 +49,39 @@ class RecipeSerializer(serializers.Serializer[Any]):
 class TrainingProgressSerializer(serializers.Serializer[Any]):
     """How far a job is; empty while it waits."""
 
-    phase = serializers.ChoiceField(
-        choices=["starting", "decoding", "training", "evaluating", "converting", "checking"], required=False
+    phase = serializers.CharField(
+        required=False, help_text="starting, decoding, training, evaluating, converting, checking, or a recipe's own"
     )
-    done = serializers.IntegerField(required=False, help_text="of `total`: pictures, or steps of the epoch")
+    done = serializers.IntegerField(required=False, help_text="of `total`: items, or steps of the epoch")
     total = serializers.IntegerField(required=False)
     epoch = serializers.IntegerField(required=False)
     epochs = serializers.IntegerField(required=False)
-    split = serializers.CharField(required=False, help_text="which split is being decoded")
+    split = serializers.CharField(required=False, help_text="which split is being read")
+    seconds_left = serializers.IntegerField(
+        required=False, help_text="until the version is there at the pace so far, if no epoch is left out"
+    )
 
 
-class EpochSerializer(serializers.Serializer[Any]):
-    """What an epoch came to."""
+EPOCH_SCHEMA = {
+    "type": "object",
+    "description": "What an epoch came to: these, and the recipe's own; those named val_… are of the validation split.",
+    "properties": {
+        "epoch": {"type": "integer"},
+        "loss": {"type": "number", "nullable": True},
+        "val_loss": {"type": "number", "nullable": True},
+        "seconds": {"type": "number", "description": "of training, without validation"},
+        "rows_per_second": {"type": "number"},
+    },
+    "required": ["epoch", "loss", "seconds", "rows_per_second"],
+    "additionalProperties": {"type": "number", "nullable": True},
+}
 
-    epoch = serializers.IntegerField()
-    loss = serializers.FloatField()
-    accuracy = serializers.FloatField()
-    val_loss = serializers.FloatField()
-    val_accuracy = serializers.FloatField()
-    seconds = serializers.FloatField(help_text="of training, without validation")
-    rows_per_second = serializers.FloatField()
+
+@extend_schema_field({"type": "array", "items": EPOCH_SCHEMA})
+class EpochsField(serializers.ListField):
+    """The metrics of each epoch, as the trainer wrote them down."""
+
+    child = serializers.DictField()
 
 
 class VersionMadeSerializer(serializers.Serializer[Any]):
@@ -80,13 +98,17 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
     model = serializers.CharField(source="model_name", help_text="name of the model that gets a new version")
     parameters = serializers.DictField(help_text="the recipe's parameters, those left out by their defaults")
     progress = TrainingProgressSerializer()
-    metrics = EpochSerializer(source="history", many=True, help_text="one entry an epoch")
+    metrics = EpochsField(source="history", help_text="one entry an epoch")
     error = serializers.SerializerMethodField(help_text="why it failed, in words; null if it did not")
     budget = serializers.SerializerMethodField(help_text="the most that it may cost; null if that was left open")
     stop_reason = serializers.SerializerMethodField(
         help_text="why it learned less than was asked for, in words; null if it did not"
     )
-    version = serializers.SerializerMethodField(help_text="the version that it made; null until it succeeded")
+    search = serializers.CharField(source="search_id", allow_null=True, help_text="id of the search that tries it")
+    version = serializers.SerializerMethodField(help_text="the version that it made; null while there is none")
+    warm_start = serializers.CharField(
+        source="warm_start_id", allow_null=True, help_text="id of the version whose weights it begins with"
+    )
     training_seconds = serializers.SerializerMethodField(
         help_text="how long its process ran; billed if it succeeded or was cancelled"
     )
@@ -105,13 +127,16 @@ class TrainingJobSerializer(serializers.ModelSerializer[TrainingJob]):
             "error",
             "budget",
             "stop_reason",
+            "search",
             "version",
+            "warm_start",
             "attempt",
             "training_seconds",
             "created_at",
             "started_at",
             "finished_at",
             "cancel_requested_at",
+            "keep_best",
         ]
         read_only_fields = fields
 
@@ -143,6 +168,29 @@ class NewTrainingJob(StrictSerializer):
     recipe = serializers.CharField(max_length=80, help_text="name of a recipe, see /api/v1/recipes")
     parameters = serializers.DictField(required=False, default=dict, help_text="of the recipe; all may be left out")
     budget = BudgetField(required=False, help_text="the most that it may cost; it is stopped in time, see stop_reason")
+    warm_start = serializers.CharField(
+        required=False, max_length=80, help_text="id of a version of the same recipe, whose weights to begin with"
+    )
+
+
+class CancelTrainingJob(StrictSerializer):
+    """How a job is to end."""
+
+    keep_best = serializers.BooleanField(
+        required=False, default=False, help_text="whether to make a version of the best that it has learned so far"
+    )
+
+
+class RetrainTrainingJob(StrictSerializer):
+    """What is to be otherwise the next time."""
+
+    dataset = serializers.CharField(
+        required=False, default="", max_length=80, help_text="id of a sealed data set; left out, the same"
+    )
+    warm_start = serializers.BooleanField(
+        required=False, default=False, help_text="whether to begin with the weights of the version that the job made"
+    )
+    budget = BudgetField(required=False, help_text="the most that the new one may cost; the old one's is not kept")
 
 
 class TrainingJobQuery(PageQuery):
@@ -247,6 +295,7 @@ def _wanted(view: TenantView) -> TrainingRequest:
         recipe_name=wanted["recipe"],
         parameters=wanted["parameters"],
         budget=wanted.get("budget"),
+        warm_start=wanted.get("warm_start", ""),
     )
 
 
@@ -269,16 +318,58 @@ class TrainingJobCancelView(TenantView):
         operation_id="cancel_training_job",
         tags=TAGS,
         parameters=[openapi.IDEMPOTENCY_KEY],
-        request=None,
+        request=CancelTrainingJob,
         responses=openapi.answers(200, TrainingJobSerializer, 400, 404, 409) | {202: TrainingJobSerializer},
     )
     @idempotent
     def post(self, request: Request, job_id: str) -> Response:
-        """Ends a job: at once if it waits (200), within two seconds if it runs (202)."""
+        """Ends a job: at once if it waits (200), within two seconds if it runs (202), or with the best so far."""
+        wanted = self.body(CancelTrainingJob)
         job = training.get(tenant=self.caller.tenant, job_id=job_id)
-        job = training.cancel(job=job, actor=self.caller.actor, now=timezone.now())
+        job = training.cancel(
+            job=job, actor=self.caller.actor, now=timezone.now(), keep_best=wanted["keep_best"]
+        )  # fmt: skip
         ended = job.state == JobState.CANCELLED
         return Response(TrainingJobSerializer(job).data, status=200 if ended else 202)
+
+
+class TrainingJobCurvesView(TenantView):
+    """The learning curves of a job, drawn."""
+
+    @extend_schema(
+        operation_id="draw_training_job_curves", tags=TAGS, responses=openapi.file_answers(svg.CONTENT_TYPE, 400, 404)
+    )
+    def get(self, request: Request, job_id: str) -> HttpResponse:
+        """The metrics of a job over its epochs so far, as SVG: of training, and of validation."""
+        self.query(StrictSerializer)
+        job = training.get(tenant=self.caller.tenant, job_id=job_id)
+        return svg.response(training.curves(job))
+
+
+class TrainingJobRetrainView(TenantView):
+    """Training again."""
+
+    @extend_schema(
+        operation_id="retrain_training_job",
+        tags=TAGS,
+        parameters=[openapi.IDEMPOTENCY_KEY],
+        request=RetrainTrainingJob,
+        responses=openapi.answers(201, TrainingJobSerializer, 400, 404, 409, 429),
+    )
+    @idempotent
+    def post(self, request: Request, job_id: str) -> Response:
+        """Queues a training like an earlier one, with the same recipe, parameters and model, on another data set."""
+        wanted = self.body(RetrainTrainingJob)
+        tenant = self.caller.tenant
+        again = training_requests.again(
+            tenant=tenant,
+            job=training.get(tenant=tenant, job_id=job_id),
+            dataset_id=wanted["dataset"],
+            warm=wanted["warm_start"],
+            budget=wanted.get("budget"),
+        )
+        job = training.create(tenant=tenant, request=again, actor=self.caller.actor, now=timezone.now())
+        return Response(TrainingJobSerializer(job).data, status=201)
 
 
 class TrainingJobLogsView(TenantView):

@@ -5,6 +5,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,7 @@ ENCRYPTED = 0x1 | 0x40 | 0x2000
 MAX_NAME = 500
 CONTROL = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories: control, half a surrogate pair, ends of lines
 BOMB_RATIO = 100
+CHUNK = 1024 * 1024
 NOISE = {".DS_Store", "Thumbs.db", "desktop.ini"}
 NOISE_FOLDER = "__MACOSX"
 
@@ -42,8 +44,12 @@ class Unsafe(Invalid):
     title, slug = "The zip file is refused", "unsafe-archive"
 
 
-class Unreadable(Exception):
-    """One entry cannot be had; the text says why. The others may be good."""
+class BadItem(Exception):
+    """One item is left out; the text says why. The others may be good."""
+
+
+class Unreadable(BadItem):
+    """One entry of the archive cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +112,7 @@ class Archive:
     def read(self, entry: Entry) -> bytes:
         """The entry's bytes; Unreadable where it is damaged or too large, Unsafe where it unpacks beyond all limits."""
         info, limit = entry.info, self.limits.item_bytes
-        if info.compress_type not in METHODS:
-            raise Unreadable(f"It is compressed by method {info.compress_type}; expected stored or deflated.")
-        if info.file_size > max(limit, BOMB_RATIO * info.compress_size):
-            raise Unsafe(
-                f"The entry {shown(entry.name)} unpacks from {info.compress_size:,} bytes to {info.file_size:,}: "
-                f"more than {BOMB_RATIO} times as much."
-            )
+        self._check_compression(entry)
         try:
             with self._zip.open(info) as content:
                 data = content.read(limit + 1)
@@ -123,6 +123,32 @@ class Archive:
         if len(data) > limit:
             raise Unreadable(f"It has more than {limit:,} bytes, the limit for one item.")
         return data
+
+    def copy(self, entry: Entry, path: Path) -> None:
+        """The entry as a file of its own, which may be larger than an item; raises as `read` does."""
+        self._check_compression(entry)
+        with path.open("wb") as copy:
+            for chunk in self._chunks(entry):
+                self._count(entry, len(chunk))
+                copy.write(chunk)
+
+    def _check_compression(self, entry: Entry) -> None:
+        info = entry.info
+        if info.compress_type not in METHODS:
+            raise Unreadable(f"It is compressed by method {info.compress_type}; expected stored or deflated.")
+        if info.file_size > max(self.limits.item_bytes, BOMB_RATIO * info.compress_size):
+            raise Unsafe(
+                f"The entry {shown(entry.name)} unpacks from {info.compress_size:,} bytes to {info.file_size:,}: "
+                f"more than {BOMB_RATIO} times as much."
+            )
+
+    def _chunks(self, entry: Entry) -> Iterator[bytes]:
+        try:
+            with self._zip.open(entry.info) as content:
+                while chunk := content.read(CHUNK):
+                    yield chunk
+        except DAMAGE as error:
+            raise Unreadable(f"The entry is damaged: {error}.") from error
 
     def _count(self, entry: Entry, size: int) -> None:
         self.unpacked += size

@@ -1,30 +1,31 @@
-"""The verb receive: a zip file streamed to the disk, checked, and stored, or nothing at all."""
+"""The verb receive: a file streamed to the disk, checked, and stored, or nothing at all."""
 
-import contextlib
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from modelhub import storage
-from modelhub.datasets import archives, checking, lifecycle
+from modelhub.datasets import archives, checking, lifecycle, scratch
 from modelhub.datasets.checking import Report, Unusable
-from modelhub.datasets.manifests import Manifest
-from modelhub.models import Dataset, DatasetState
-from modelhub.storage import files
+from modelhub.datasets.manifests import Manifest, load_manifest
+from modelhub.datasets.splits import Split
+from modelhub.models import Dataset, DatasetState, DatasetUpload, UploadMode, UploadState
 from tenants import audit, ids, scoping
 from tenants.errors import Conflict, FieldError, Invalid, LengthRequired, OverQuota, TooLarge, Unavailable
 from tenants.models import Tenant
 
 CHUNK = 1024 * 1024
 SECONDS_BETWEEN_NEWS = 0.25
+CHECK_LEASE = timedelta(seconds=60)
+CLOSED = (DatasetState.SEALED, DatasetState.ERASED)
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +43,19 @@ class Superseded(Conflict):
 
 
 @dataclass(slots=True)
-class _Upload:
-    """An upload under way, and when its progress was last told."""
+class Upload:
+    """An upload under way, and when its progress was last told. `parts_id` is what its parts were sent to."""
 
     tenant: Tenant
     dataset_id: str
-    id: str
+    mode: str
+    actor: str
+    clock: Clock
+    content_type: str
+    parts_id: str = ""
+    id: str = ""
     told_at: float = 0.0
+    base: Manifest | None = None
 
     def rows(self) -> Any:
         """The data set, as long as this upload is its newest."""
@@ -60,86 +67,110 @@ class _Upload:
             return
         with scoping.tenant(self.tenant.pk):
             self.change(progress={"phase": phase, "done": done, "total": total})
+            self.parts().update(checked_until=self.clock() + CHECK_LEASE)
         self.told_at = time.monotonic()
 
     def change(self, **values: Any) -> None:
         if not self.rows().update(**values):
             raise Superseded("A newer upload to this data set has begun, or it was deleted: this one was dropped.")
 
+    def parts(self) -> QuerySet[DatasetUpload]:
+        """The upload in parts that this is the check of; no row if the body comes in one piece."""
+        return DatasetUpload.objects.for_tenant(self.tenant).filter(pk=self.parts_id, state=UploadState.OPEN)
+
+    def end_parts(self, state: UploadState, now: datetime) -> bool:
+        """What was sent in parts is done with: it takes effect, or cannot be used. False if it has ended before."""
+        ended = self.parts().update(state=state, ended_at=now, checked_until=None)
+        return bool(ended) or not self.parts_id
+
 
 def receive(
-    *, tenant: Tenant, dataset_id: str, content: Readable, length: int | None, actor: str, clock: Clock
+    *,
+    tenant: Tenant,
+    dataset_id: str,
+    content: Readable,
+    content_type: str,
+    length: int | None,
+    mode: str = UploadMode.REPLACE,
+    actor: str,
+    clock: Clock,
 ) -> Dataset:
-    """Takes the zip file that `content` holds, of `length` bytes, as the data set's content, in place of any before.
+    """Takes the file that `content` holds, of `length` bytes, as the data set's content, or adds what is in it.
 
     Runs for as long as the body takes, in short transactions of its own. Unusable content leaves the data set
-    rejected, with the report; any other refusal leaves it as it was.
+    rejected, with the report, or, where it was to be added, as it was; so does any other refusal.
     """
-    length = _checked_length(length)
-    upload = _begin(tenant, dataset_id, length)
+    size = checked_length(length, most=settings.DATASET_MAX_UPLOAD_BYTES)
+    upload = Upload(
+        tenant=tenant, dataset_id=dataset_id, mode=mode, actor=actor, clock=clock, content_type=content_type
+    )
+    return take_in(upload, length=size, fill=lambda path: _save_body(upload, content, size, path))
+
+
+def take_in(upload: Upload, *, length: int, fill: Callable[[Path], None]) -> Dataset:
+    """Carries an upload out: `fill` writes the file of `length` bytes to a place, where it is checked and stored."""
+    _begin(upload, length)
     try:
-        with _scratch_file() as path, storage.Staging(tenant_id=tenant.pk) as staging:
-            _save_body(upload, content, length, path)
-            manifest, report = _check(upload, path, staging, length)
-            return _finish(upload, manifest, report, staging, actor, clock())
+        with scratch.body() as path, storage.Staging(tenant_id=upload.tenant.pk) as staging:
+            fill(path)
+            manifest, report = _check(upload, path, staging)
+            return _finish(upload, manifest, report, staging)
     except Unusable as refusal:
-        _reject(upload, refusal, actor, clock())
+        _refuse(upload, refusal)
         raise
     except OSError as error:
         _step_back(upload)
-        logger.exception("an upload to %s could not be kept", dataset_id)
+        logger.exception("an upload to %s could not be kept", upload.dataset_id)
         raise Unavailable("The upload cannot be kept right now; try again later.", retry_after=60) from error
     except BaseException:
         _step_back(upload)
         raise
 
 
-def _checked_length(length: int | None) -> int:
-    limit = settings.DATASET_MAX_UPLOAD_BYTES
+def checked_length(length: int | None, *, most: int) -> int:
+    """The length that a body is said to have; raises a refusal that says why it cannot be taken."""
     if length is None:
         raise LengthRequired("Send the header Content-Length: without it a body that was cut looks like a whole one.")
-    if length > limit:
-        raise TooLarge(f"The body has {length:,} bytes; the limit for a data set is {limit:,}.")
+    if length > most:
+        raise TooLarge(f"The body has {length:,} bytes; the limit for a data set is {most:,}.")
     if length == 0:
-        raise Invalid("The body is empty; expected a zip file.", errors=(FieldError("body", "Expected a zip file."),))
+        raise Invalid("The body is empty; expected a file.", errors=(FieldError("body", "Expected a file."),))
     return length
 
 
-def _begin(tenant: Tenant, dataset_id: str, length: int) -> _Upload:
-    upload = _Upload(tenant=tenant, dataset_id=dataset_id, id=ids.new("upl"))
-    with scoping.tenant(tenant.pk):
-        dataset = lifecycle.get(tenant=tenant, dataset_id=dataset_id)
-        open_rows = Dataset.objects.for_tenant(tenant).filter(pk=dataset_id).exclude(state=DatasetState.SEALED)
-        if not open_rows.update(
+def _begin(upload: Upload, length: int) -> None:
+    upload.id = ids.upload()
+    with scoping.tenant(upload.tenant.pk):
+        dataset = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id)
+        open_rows = Dataset.objects.for_tenant(upload.tenant).filter(pk=upload.dataset_id)
+        if not open_rows.exclude(state__in=CLOSED).update(
             state=DatasetState.UPLOADING,
             upload_id=upload.id,
             progress={"phase": "receiving", "done": 0, "total": length},
         ):
-            raise Conflict(f"The data set {dataset.name!r} is sealed: it never changes. Create another one.")
-    return upload
+            raise Conflict(
+                f"The data set {str(dataset)!r} is {dataset.state}: its content never changes. "
+                "Make a new version of it, or another data set."
+            )
+        if upload.mode == UploadMode.ADD and dataset.manifest_sha256:
+            upload.base = load_manifest(dataset)
 
 
-@contextlib.contextmanager
-def _scratch_file() -> Iterator[Path]:
-    """A place for the body, gone afterwards; also removes what killed processes left."""
-    folder = Path(settings.SCRATCH_DIR) / "uploads"
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder, files.incoming()):
-        files.remove_left_behind(place)
-    path = folder / f"{secrets.token_hex(12)}.zip"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _save_body(upload: _Upload, content: Readable, length: int, path: Path) -> None:
+def _save_body(upload: Upload, content: Readable, length: int, path: Path) -> None:
     done = 0
     with path.open("wb") as copy:
-        while chunk := _next_chunk(content, done, length):
+        for chunk in chunks(content, length):
             done += len(chunk)
             copy.write(chunk)
             upload.tell("receiving", done, length)
+
+
+def chunks(content: Readable, length: int) -> Iterator[bytes]:
+    """A body of `length` bytes, piece by piece; raises Invalid at the end if it was cut."""
+    done = 0
+    while chunk := _next_chunk(content, done, length):
+        done += len(chunk)
+        yield chunk
     if done < length:
         raise _cut(done, length)
 
@@ -158,25 +189,30 @@ def _cut(done: int, length: int) -> Invalid:
     )
 
 
-def _check(upload: _Upload, path: Path, staging: storage.Staging, length: int) -> tuple[Manifest, Report]:
+def _check(upload: Upload, path: Path, staging: storage.Staging) -> tuple[Manifest, Report]:
     upload.told_at = 0.0
     with scoping.tenant(upload.tenant.pk):
-        kind = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id).kind
+        dataset = lifecycle.get(tenant=upload.tenant, dataset_id=upload.dataset_id)
     return checking.check(
         path,
-        kind=kind,
+        content_type=upload.content_type,
+        kind=dataset.kind,
+        split=Split(**dataset.split),
+        columns=dataset.columns,
         staging=staging,
         limits=archives.limits_in_force(),
         max_pixels=settings.PICTURE_MAX_PIXELS,
+        max_seconds=settings.DATASET_MAX_SOUND_SECONDS,
         progress=partial(upload.tell, "checking"),
+        base=upload.base,
     )
 
 
-def _finish(
-    upload: _Upload, manifest: Manifest, report: Report, staging: storage.Staging, actor: str, now: datetime
-) -> Dataset:
+def _finish(upload: Upload, manifest: Manifest, report: Report, staging: storage.Staging) -> Dataset:
     """The content takes effect, in one transaction: rows, files, and the end of those that it replaces."""
+    now = upload.clock()
     content = staging.add(manifest.as_bytes())
+    held = {*staging.blobs, *(item.sha256 for item in manifest.items)}
     size = sum(item.size for item in manifest.items)
     with scoping.tenant(upload.tenant.pk):
         upload.change(
@@ -184,20 +220,23 @@ def _finish(
             report=report.as_json(),
             progress={},
             manifest_sha256=content.sha256,
-            items=len(manifest.items),
+            items=manifest.rows(),
             size=size,
         )
         dataset: Dataset = upload.rows().get()
         staging.record(now=now)
-        replaced = lifecycle.replace_uses(dataset=dataset, digests=staging.blobs)
+        replaced = lifecycle.replace_uses(dataset=dataset, digests=held)
         lifecycle.erase_unused(tenant_id=upload.tenant.pk, digests=replaced, now=now)
         _check_room(upload.tenant)
+        if not upload.end_parts(UploadState.COMPLETED, now):
+            raise Superseded("The upload in parts has ended meanwhile: what it sent was dropped.")
         upload.change(upload_id="")
         audit.record(
             tenant=upload.tenant,
-            actor=actor,
+            actor=upload.actor,
             verb="dataset.upload",
             subject=dataset.pk,
+            mode=upload.mode,
             manifest_sha256=content.sha256,
             items=dataset.items,
             size=size,
@@ -218,32 +257,42 @@ def _check_room(tenant: Tenant) -> None:
         )
 
 
-def _reject(upload: _Upload, refusal: Unusable, actor: str, now: datetime) -> None:
-    """The data set has no content now: neither this upload nor the one before."""
+def _refuse(upload: Upload, refusal: Unusable) -> None:
+    """What cannot be added changes nothing; else the data set has no content now, not even that of before."""
+    now = upload.clock()
     with scoping.tenant(upload.tenant.pk):
-        upload.change(
-            state=DatasetState.REJECTED, report=refusal.report, progress={}, manifest_sha256="", items=0, size=0
-        )
-        held = lifecycle.replace_uses(dataset=upload.rows().get(), digests=())
-        lifecycle.erase_unused(tenant_id=upload.tenant.pk, digests=held, now=now)
+        upload.end_parts(UploadState.REJECTED, now)
+        if upload.base is None:
+            _empty(upload, refusal, now)
+        else:
+            upload.change(**_state_before(upload.rows().get()), progress={})
         upload.change(upload_id="")
         audit.record(
             tenant=upload.tenant,
-            actor=actor,
+            actor=upload.actor,
             verb="dataset.upload",
             subject=upload.dataset_id,
+            mode=upload.mode,
             refused=refusal.detail,
         )
 
 
-def _step_back(upload: _Upload) -> None:
+def _empty(upload: Upload, refusal: Unusable, now: datetime) -> None:
+    upload.change(state=DatasetState.REJECTED, report=refusal.report, progress={}, manifest_sha256="", items=0, size=0)
+    held = lifecycle.replace_uses(dataset=upload.rows().get(), digests=())
+    lifecycle.erase_unused(tenant_id=upload.tenant.pk, digests=held, now=now)
+
+
+def _step_back(upload: Upload) -> None:
     """The data set is again what its content says it was, unless a newer upload has begun."""
     with scoping.tenant(upload.tenant.pk):
+        upload.parts().update(checked_until=None)
         dataset = upload.rows().first()
         if dataset is not None:
-            before = DatasetState.CREATED
-            if dataset.manifest_sha256:
-                before = DatasetState.CHECKED
-            elif dataset.report is not None:
-                before = DatasetState.REJECTED
-            upload.rows().update(state=before, upload_id="", progress={})
+            upload.rows().update(**_state_before(dataset), upload_id="", progress={})
+
+
+def _state_before(dataset: Dataset) -> dict[str, str]:
+    if dataset.report is None:
+        return {"state": DatasetState.CREATED}
+    return {"state": DatasetState.REJECTED if dataset.report["reasons"] else DatasetState.CHECKED}

@@ -27,6 +27,27 @@ class Blob(TenantOwned):
         return self.sha256
 
 
+class DataKey(models.Model):
+    """What a tenant's stored files are encrypted with, itself encrypted by the master key; empty once destroyed."""
+
+    tenant = models.OneToOneField(Tenant, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    wrapped = models.BinaryField(max_length=80)
+    created_at = models.DateTimeField(default=timezone.now)
+    destroyed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(destroyed_at=None) & ~models.Q(wrapped=b"")
+                | models.Q(destroyed_at__isnull=False, wrapped=b""),
+                name="key_until_it_is_destroyed",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"data key of {self.tenant_id}"
+
+
 class BlobUse(TenantOwned):
     """That a data set holds a stored file: the file is erased with the last of its uses."""
 

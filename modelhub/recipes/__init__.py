@@ -1,13 +1,24 @@
 """The recipes: a new one is one file here, and one line below."""
 
-from modelhub.recipes.base import Recipe
 from modelhub.recipes.image import ImageClassifier
+from modelhub.recipes.learning import LearningRecipe
+from modelhub.recipes.speech import SpeechRecognizer
+from modelhub.recipes.tabular import Tabular
+from modelhub.recipes.text import TextClassifier
+from modelhub.recipes.translation import Translator
 from tenants.errors import FieldError, Invalid
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (ImageClassifier(),)}
+_EACH: tuple[LearningRecipe, ...] = (
+    ImageClassifier(),
+    SpeechRecognizer(),
+    Tabular(),
+    TextClassifier(),
+    Translator(),
+)
+RECIPES: dict[str, LearningRecipe] = {recipe.name: recipe for recipe in _EACH}
 
 
-def get(name: str) -> Recipe:
+def get(name: str) -> LearningRecipe:
     """The recipe of this name; raises Invalid that lists those that exist."""
     if name not in RECIPES:
         expected = f"expected one of {', '.join(sorted(RECIPES))}"

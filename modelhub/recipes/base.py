@@ -1,7 +1,7 @@
-"""What a recipe is: one task, with its preprocessing, model, loss, metrics and decoding."""
+"""What recipes have in common that needs no training: their parameters, and how their versions are spoken to."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,11 @@ Value = int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a recipe: `integer` and `number` have a range, `choice` has choices; None means left out."""
+    """A parameter of a recipe: `integer` and `number` have a range, `choice` has choices, `boolean` is true or false.
+
+    A `text` has from `minimum` to `maximum` characters. `defaults` is what holds instead of `default` where the
+    parameter `architecture` has that value. Null may be given where it is a default, or where it is `nullable`.
+    """
 
     name: str
     kind: str
@@ -26,37 +30,57 @@ class Parameter:
     minimum: float = 0
     maximum: float = 0
     choices: tuple[str, ...] = ()
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    nullable: bool = False
 
     def as_json(self) -> dict[str, Any]:
+        bounded = self.kind in ("integer", "number", "text")
         return {
             "name": self.name,
             "type": self.kind,
             "help": self.help,
             "default": self.default,
-            "minimum": None if self.choices else self.minimum,
-            "maximum": None if self.choices else self.maximum,
+            "defaults": dict(self.defaults),
+            "minimum": self.minimum if bounded else None,
+            "maximum": self.maximum if bounded else None,
             "choices": list(self.choices),
         }
 
     @property
+    def may_be_null(self) -> bool:
+        """Whether it may be left open."""
+        return self.nullable or self.default is None or None in self.defaults.values()
+
+    @property
     def expected(self) -> str:
         """What a value must be, in words."""
-        if self.kind == "choice":
-            words = f"one of {', '.join(self.choices)}"
-        else:
-            article = "an integer" if self.kind == "integer" else "a number"
-            words = f"{article} from {self.minimum:g} to {self.maximum:g}"
-        return words + (", or null" if self.default is None else "")
+        bounds = f"{self.minimum:g} to {self.maximum:g}"
+        words = {
+            "choice": f"one of {', '.join(self.choices)}",
+            "boolean": "true or false",
+            "text": f"a text of {bounds} characters",
+            "integer": f"an integer from {bounds}",
+            "number": f"a number from {bounds}",
+        }[self.kind]
+        return words + (", or null" if self.may_be_null else "")
 
     def accepts(self, value: object) -> bool:
         """Whether the value is one that this parameter may have."""
         if value is None:
-            return self.default is None
+            return self.may_be_null
         if self.kind == "choice":
             return value in self.choices
+        if self.kind == "boolean":
+            return isinstance(value, bool)
+        if self.kind == "text":
+            return isinstance(value, str) and self.minimum <= len(value) <= self.maximum and "\0" not in value
         if isinstance(value, bool) or not isinstance(value, int if self.kind == "integer" else int | float):
             return False
         return self.minimum <= value <= self.maximum
+
+    def default_for(self, architecture: object) -> Value:
+        """What holds where it is left out."""
+        return self.defaults.get(str(architecture), self.default)
 
 
 def checked(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dict[str, Any]:
@@ -74,7 +98,10 @@ def checked(parameters: Sequence[Parameter], given: Mapping[str, object]) -> dic
     ]
     if wrong:
         raise Invalid("; ".join(f"{e.field}: {e.message}" for e in wrong), errors=tuple(wrong))
-    return {name: given.get(name, parameter.default) for name, parameter in known.items()}
+    architecture = given.get("architecture", known["architecture"].default if "architecture" in known else None)
+    return {
+        name: given[name] if name in given else parameter.default_for(architecture) for name, parameter in known.items()
+    }
 
 
 def _shown(value: object) -> str:
@@ -115,39 +142,4 @@ class Served(Protocol):
 
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
         """The model's outputs for one row, in the language of the task."""
-        ...
-
-
-class Recipe(Protocol):
-    """A task that a customer can train. `build` and `forward` import TensorFlow; nothing else here may."""
-
-    name: str
-    title: str
-    dataset_kind: str
-    parameters: tuple[Parameter, ...]
-    row_shape: tuple[int, ...]
-    scale: np.float32
-
-    def check_classes(self, classes: Sequence[str]) -> None:
-        """Raises Invalid if a data set with these classes cannot be learned by this recipe."""
-        ...
-
-    def row(self, raw: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
-        """An item of a data set as it is kept while training: uint8 of `row_shape`; the model takes it × `scale`."""
-        ...
-
-    def interface(self, labels: Sequence[str]) -> Interface:
-        """What a version that tells these labels apart takes and gives."""
-        ...
-
-    def served(self, manifest: Manifest) -> Served:
-        """The serving side of a version of this recipe; imports no TensorFlow."""
-        ...
-
-    def build(self, parameters: Mapping[str, Any]) -> Any:
-        """The untrained Keras model, its weights drawn from Keras's seed."""
-        ...
-
-    def forward(self, model: Any, parameters: Mapping[str, Any]) -> Callable[[Any], Any]:
-        """The model as a function for the training step: the same mathematics, arranged for its gradient's speed."""
         ...

@@ -1,132 +1,166 @@
-"""Pictures into two classes: the recipe `image-classifier`."""
+"""Pictures into classes: the recipe `image-classifier`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub import pictures
+from modelhub import evaluation, pictures
 from modelhub.recipes.base import Interface, Manifest, Parameter
+from modelhub.recipes.learning import Example, Learner, Tensors
+from modelhub.recipes.schedule import training_parameters
 from modelhub.signatures import DYNAMIC, Signature, TensorSpec
 from tenants.errors import FieldError, Invalid
 
-HEIGHT = WIDTH = 150
+if TYPE_CHECKING:
+    from modelhub.datasets.manifests import Manifest as Content
+    from modelhub.trainer.task import Item, Task
+
 SCALE = np.float32(1 / 255)
 THRESHOLD = 0.5
+ARCHITECTURES = ("seed-cnn", "convnet")
 
 PARAMETERS = (
-    Parameter("architecture", "choice", "The layers of the model.", default="seed-cnn", choices=("seed-cnn",)),
-    Parameter("epochs", "integer", "How often to go through the training pictures.", 5, minimum=1, maximum=200),
     Parameter(
-        "steps_per_epoch",
-        "integer",
-        "Batches of 32 pictures in an epoch; left out, as many as show each picture once.",
-        default=None,
-        minimum=1,
-        maximum=100_000,
+        "architecture",
+        "choice",
+        "The layers of the model: seed-cnn is small and plain, convnet learns more of few pictures and takes longer.",
+        default="seed-cnn",
+        choices=ARCHITECTURES,
     ),
-    Parameter(
-        "validation_steps",
-        "integer",
-        "Batches of 32 pictures to validate on after each epoch; left out, the whole validation split.",
-        default=None,
-        minimum=1,
-        maximum=100_000,
+    *training_parameters(
+        classifier=True,
+        epochs=5,
+        by_architecture={
+            "convnet": {
+                "epochs": 80,
+                "learning_rate": 0.002,
+                "schedule": "cosine",
+                "warmup_steps": 100,
+                "weight_decay": 0.05,
+                "early_stopping": 30,
+            }
+        },
     ),
-    Parameter(
-        "seed",
-        "integer",
-        "Fixes the first weights and the order of the pictures: the same seed on the same machine, the same model.",
-        default=0,
-        minimum=0,
-        maximum=2**31 - 1,
-    ),
-    Parameter("learning_rate", "number", "How far each step of Adam goes.", 0.001, minimum=1e-6, maximum=1.0),
 )
 
 
 class ImageClassifier:
-    """Tells two kinds of pictures apart."""
+    """Tells kinds of pictures apart, two or more."""
 
     name = "image-classifier"
-    title = "Pictures into two classes"
+    title = "Pictures into classes"
     dataset_kind = "image-classification"
     parameters: tuple[Parameter, ...] = PARAMETERS
-    row_shape: tuple[int, ...] = (HEIGHT, WIDTH, 3)
-    scale: np.float32 = SCALE
 
-    def check_classes(self, classes: Sequence[str]) -> None:
-        if len(classes) != 2:
+    def check(self, content: "Content", parameters: Mapping[str, Any]) -> None:
+        classes = content.classes
+        if len(classes) < 2:
             raise Invalid(
-                f"The recipe {self.name} tells exactly two classes apart; "
-                f"the data set has {len(classes)}: {', '.join(classes[:10])}{'…' if len(classes) > 10 else ''}.",
-                errors=(FieldError("dataset", "Expected a data set of two classes."),),
+                f"The recipe {self.name} tells two classes or more apart; "
+                f"the data set has {len(classes)}: {', '.join(classes)}.",
+                errors=(FieldError("dataset", "Expected a data set of two classes or more."),),
             )
 
-    def row(self, raw: bytes, *, max_pixels: int) -> pictures.Pixels:
-        return pictures.resize(pictures.decode(raw, max_pixels=max_pixels), height=HEIGHT, width=WIDTH)
+    def learner(self, task: "Task") -> Learner:
+        from modelhub.recipes.image_learning import PictureLearner
 
-    def interface(self, labels: Sequence[str]) -> Interface:
-        return Interface(
-            signature=Signature(
-                inputs=(TensorSpec("image", "float32", (DYNAMIC, *self.row_shape)),),
-                outputs=(TensorSpec("score", "float32", (DYNAMIC, 1)),),
-            ),
-            preprocessing={"kind": "picture", "height": HEIGHT, "width": WIDTH, "scale": "1/255"},
-            labels=list(labels),
-            decision={"kind": "binary", "threshold": THRESHOLD},
-        )
+        return PictureLearner(task)
 
     def served(self, manifest: Manifest) -> "ServedPictures":
         from django.conf import settings
 
-        negative, positive = manifest["labels"]
+        decision, size = manifest["decision"], manifest["preprocessing"]
         return ServedPictures(
-            recipe=self,
-            negative=negative,
-            positive=positive,
-            threshold=manifest["decision"]["threshold"],
+            labels=tuple(manifest["labels"]),
+            threshold=decision["threshold"] if decision["kind"] == "binary" else None,
             max_pixels=settings.PICTURE_MAX_PIXELS,
+            pixels=(size["height"], size["width"], 3),
         )
 
-    def build(self, parameters: Mapping[str, Any]) -> Any:
-        from modelhub.recipes import seed_cnn
+    def examples(self, items: Iterable["Item"]) -> Iterator[Example]:
+        for item in items:
+            slices = {"class": item.target} | ({"group": item.group} if item.group else {})
+            yield Example({"image": Path(item.file).read_bytes()}, truth=item.target, name=item.name, slices=slices)
 
-        return seed_cnn.build()
+    def assess(self, outputs: Tensors, truths: Sequence[Any], *, manifest: Manifest) -> dict[str, Any]:
+        scores, labels = next(iter(outputs.values())), list(manifest["labels"])
+        every = [*labels, *sorted(set(truths) - set(labels))]
+        indices = np.array([every.index(truth) for truth in truths], np.int64)
+        if len(every) == len(labels):
+            return assessed(scores, indices, labels=labels, decision=manifest["decision"])
+        # A class that the version has no word for is always missed.
+        known = evaluation.two_columns(scores) if len(labels) == 2 else scores
+        wide = np.pad(known, ((0, 0), (0, len(every) - len(labels))))
+        return evaluation.classification(scores=wide, truths=indices, labels=every)
 
-    def forward(self, model: Any, parameters: Mapping[str, Any]) -> Callable[[Any], Any]:
-        from modelhub.recipes import seed_cnn
 
-        return seed_cnn.forward(model)
+def interface(labels: Sequence[str], *, height: int, width: int) -> Interface:
+    """What a version that tells these labels apart takes and gives: one score for two classes, else one for each."""
+    two = len(labels) == 2
+    return Interface(
+        signature=Signature(
+            inputs=(TensorSpec("image", "float32", (DYNAMIC, height, width, 3)),),
+            outputs=(TensorSpec("score" if two else "scores", "float32", (DYNAMIC, 1 if two else len(labels))),),
+        ),
+        preprocessing={"kind": "picture", "height": height, "width": width, "scale": "1/255"},
+        labels=list(labels),
+        decision={"kind": "binary", "threshold": THRESHOLD} if two else {"kind": "largest"},
+    )
+
+
+def pixels_of(raw: bytes, *, height: int, width: int, max_pixels: int) -> pictures.Pixels:
+    """A picture's file as uint8 of shape (height, width, 3): at training and at serving."""
+    return pictures.resize(pictures.decode(raw, max_pixels=max_pixels), height=height, width=width)
+
+
+def assessed(
+    scores: NDArray[Any], truths: NDArray[np.int64], *, labels: Sequence[str], decision: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The metrics of the model's outputs, (rows, 1) or (rows, classes), beside the indices of the true labels."""
+    if decision["kind"] == "binary":
+        return evaluation.binary(
+            scores=np.ravel(scores), truths=truths, labels=labels, threshold=decision["threshold"]
+        )  # fmt: skip
+    return evaluation.classification(scores=scores, truths=truths, labels=labels)
 
 
 @dataclass(frozen=True, slots=True)
 class ServedPictures:
-    """A version that answers with a label and how sure it is of it."""
+    """A version that answers with a label and how sure it is of it; a threshold decides between two labels."""
 
-    recipe: ImageClassifier
-    negative: str
-    positive: str
-    threshold: float
+    labels: tuple[str, ...]
+    threshold: float | None
     max_pixels: int
+    pixels: tuple[int, ...]
     content_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
-    pixels: tuple[int, ...] = (HEIGHT, WIDTH, 3)
 
     def prepare(self, raw: bytes | NDArray[np.uint8], into: NDArray[np.float32]) -> None:
-        """A JPEG, PNG or WebP file, or its uint8 pixels of shape (150, 150, 3), into float32 of that shape, 0 to 1.
+        """A JPEG, PNG or WebP file, or its uint8 pixels of the shape `pixels`, into float32 of that shape, 0 to 1.
 
         Raises pictures.NotAPicture.
         """
-        pixels = self.recipe.row(raw, max_pixels=self.max_pixels) if isinstance(raw, bytes) else raw
-        np.multiply(pixels, SCALE, out=into)
+        height, width, _ = self.pixels
+        if isinstance(raw, bytes):
+            raw = pixels_of(raw, height=height, width=width, max_pixels=self.max_pixels)
+        np.multiply(raw, SCALE, out=into)
 
     def is_quick(self, raw: bytes | NDArray[np.uint8]) -> bool:
         return pictures.is_small(raw) if isinstance(raw, bytes) else True
 
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:
-        positive = float(np.ravel(outputs["score"])[0])
-        scores = {self.negative: round(1 - positive, 6), self.positive: round(positive, 6)}
-        label = self.positive if positive >= self.threshold else self.negative
+        if self.threshold is None:
+            return self._largest(np.ravel(outputs["scores"]))
+        negative, positive = self.labels
+        score = float(np.ravel(outputs["score"])[0])
+        scores = {negative: round(1 - score, 6), positive: round(score, 6)}
+        label = positive if score >= self.threshold else negative
+        return {"label": label, "score": scores[label], "scores": scores}
+
+    def _largest(self, found: NDArray[Any]) -> dict[str, Any]:
+        scores = {label: round(float(score), 6) for label, score in zip(self.labels, found, strict=True)}
+        label = self.labels[int(np.argmax(found))]
         return {"label": label, "score": scores[label], "scores": scores}

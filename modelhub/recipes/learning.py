@@ -3,10 +3,10 @@
 A recipe is light: it imports no TensorFlow. Its `Learner`, which it makes in the training process, does.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -71,6 +71,11 @@ class Learner(Protocol):
     The trainer calls `read`, `build`, then for each epoch `batches`, `loss` in a step of its own making, `validate`;
     then `evaluate` and `export`. A job that is taken over elsewhere is read and built anew, its weights are set from
     the checkpoint, and it goes on at the batch where it was: reading, building and batching repeat themselves exactly.
+    What `loss` draws comes from Keras's layers, or from a seed that is part of the batch by `tf.random.stateless_…`.
+    If `task.warm_files` is not empty, what `read` would learn (a vocabulary, norms) is taken from those files instead.
+
+    A graph is traced for each shape of batch. A learner of many shapes may have, besides, `batch_signature`, a tuple of
+    tf.TensorSpec with None for what varies: then there is one graph for all.
     """
 
     monitor: Monitor
@@ -88,7 +93,10 @@ class Learner(Protocol):
         ...
 
     def batches(self, *, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The training batches of an epoch, the first being 1, from the `skip`-th on: a function of seed and epoch."""
+        """The training batches of an epoch, the first being 1, from the `skip`-th on: a function of seed and epoch.
+
+        Iterated in a thread of its own, a little ahead of the steps; it does not touch the model.
+        """
         ...
 
     def loss(self, model: Any, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
@@ -138,7 +146,11 @@ class Pipeline(Protocol):
         ...
 
     def encode(self, inputs: Tensors) -> Tensors:
-        """The signature's inputs as the engine's, row by row; raises Invalid that says what is wrong with a row."""
+        """The signature's inputs as the engine's, row by row; raises Invalid that says what is wrong with a row.
+
+        There is at least one row, and rows of several requests may be among them. The words do not number the row:
+        where it raises, it is asked about each row alone, and who asked with several is told which it was.
+        """
         ...
 
     def decode(self, outputs: Tensors) -> Tensors:
@@ -146,12 +158,48 @@ class Pipeline(Protocol):
         ...
 
     def answer(self, outputs: Tensors) -> dict[str, Any]:
-        """The signature's outputs for one row, in the language of the task, for the service's own protocol."""
+        """The signature's outputs for one row, in the language of the task, for the service's own protocol.
+
+        They have no dimension of rows: an output of shape (rows,) is an array of no dimensions here.
+        """
+        ...
+
+
+@runtime_checkable
+class Sampled(Protocol):
+    """A pipeline that knows what a usual request is like: hosts measure by it what its rows cost, and how to batch."""
+
+    def sample(self, rows: int) -> Tensors:
+        """So many rows of the signature's inputs, as usual ones are."""
+        ...
+
+
+class Runs(Protocol):
+    """A version's engine, as far as its pipeline may use it."""
+
+    def run(self, inputs: Tensors) -> Mapping[str, NDArray[Any]]:
+        """The engine's inputs to its outputs, each of shape (rows, ...)."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A pipeline that can answer as it goes."""
+
+    def stream(self, inputs: Tensors, engine: Runs) -> Generator[dict[str, Any], None, Tensors]:
+        """One row of the signature's inputs: yields answers as far as they are known, each replacing the one before.
+
+        What it returns are the signature's outputs, as `decode` gives them. It is closed where its caller has left.
+        """
         ...
 
 
 class LearningRecipe(Protocol):
-    """A task that a customer can train. Light: neither importing nor asking it loads TensorFlow."""
+    """A task that a customer can train. Light: neither importing nor asking it loads TensorFlow.
+
+    Besides, it serves: by `pipeline(manifest, path_of) -> Pipeline`, or, if its versions take the tensors of their
+    engine and files that become one, by `served(manifest) -> Served`.
+    """
 
     name: str
     title: str
@@ -164,10 +212,6 @@ class LearningRecipe(Protocol):
 
     def learner(self, task: "Task") -> Learner:
         """The one that learns, in the training process."""
-        ...
-
-    def pipeline(self, manifest: Manifest, path_of: PathOf) -> Pipeline:
-        """The serving side of a version of this recipe."""
         ...
 
     def examples(self, items: Iterable["Item"]) -> Iterator[Example]:

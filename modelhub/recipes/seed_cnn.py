@@ -1,4 +1,4 @@
-"""The architecture `seed-cnn`: one convolution, one pooling, two dense layers; 22.4 M parameters."""
+"""The architecture `seed-cnn`: one convolution, one pooling, two dense layers; 22.4 M parameters for two classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,17 @@ import keras
 import tensorflow as tf
 
 
-def build() -> Any:
-    """The untrained model: float32 (rows, 150, 150, 3), 0 to 1, to float32 (rows, 1), the second label's probability.
+def build(*, classes: int = 2) -> Any:
+    """The untrained model: float32 (rows, 150, 150, 3), 0 to 1, to probabilities.
 
-    As the seed of this project has it, layer by layer.
+    Two classes: float32 (rows, 1), the second one's, as the seed of this project has it, layer by layer. More: float32
+    (rows, classes), which add up to 1.
     """
+    answer = (
+        keras.layers.Dense(1, activation="sigmoid")
+        if classes == 2
+        else keras.layers.Dense(classes, activation="softmax")
+    )
     return keras.Sequential(
         [
             keras.layers.Input((150, 150, 3), name="image"),
@@ -19,7 +25,7 @@ def build() -> Any:
             keras.layers.MaxPooling2D((2, 2)),
             keras.layers.Flatten(),
             keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(1, activation="sigmoid"),
+            answer,
         ]
     )
 

@@ -1,8 +1,12 @@
 """Stored files one by one: open, read and erase them, and the lock under which that is done."""
 
+import contextlib
 import hashlib
 import logging
+import os
 import secrets
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +21,12 @@ from django.db.models import QuerySet, Sum, Value
 from django.db.models.functions import Greatest
 
 from modelhub.models import Blob, StorageAccrual
-from modelhub.storage import files
+from modelhub.storage import files, keys
 from tenants import scoping, usage
 
 ROWS_A_QUERY = 5000
 PRODUCER = "storage"
+CHUNK = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +40,9 @@ class StoredBlob:
 
 
 def open(*, tenant_id: str, sha256: str) -> BinaryIO:  # noqa: A001
-    """The stored file, open for reading."""
-    return cast(BinaryIO, default_storage.open(files.name_of(tenant_id=tenant_id, sha256=sha256), "rb"))
+    """The stored file's content, open for reading; asks for the tenant's data key if it is not known here."""
+    stored = cast(BinaryIO, default_storage.open(files.name_of(tenant_id=tenant_id, sha256=sha256), "rb"))
+    return keys.opened(stored, tenant_id=tenant_id, sha256=sha256)
 
 
 def read(*, tenant_id: str, sha256: str) -> bytes:
@@ -46,18 +52,30 @@ def read(*, tenant_id: str, sha256: str) -> bytes:
 
 
 def local_path(*, tenant_id: str, sha256: str) -> Path:
-    """The stored file on this machine, not to be changed: itself, or a copy that is made at the first call."""
-    root = files.folder()
-    name = files.name_of(tenant_id=tenant_id, sha256=sha256)
-    if root is not None:
-        return root / name
-    copy = files.copy_of(name)
+    """The stored file's content on this machine, not to be changed: a copy that is made at the first call.
+
+    It is removed with the file, or when nobody has asked for it in a day.
+    """
+    copy = files.copy_of(files.name_of(tenant_id=tenant_id, sha256=sha256))
     if not copy.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        draft = copy.with_name(f".{sha256}.{secrets.token_hex(4)}")
-        draft.write_bytes(read(tenant_id=tenant_id, sha256=sha256))
-        draft.replace(copy)
+        _make_copy(copy, tenant_id, sha256)
+    with contextlib.suppress(FileNotFoundError):
+        # Its time of change says to others whether it was changed.
+        os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
     return copy
+
+
+def _make_copy(copy: Path, tenant_id: str, sha256: str) -> None:
+    files.remove_old_copies()
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    draft = copy.with_name(f".{sha256}.{secrets.token_hex(4)}")
+    try:
+        draft.touch(mode=0o600)
+        with open(tenant_id=tenant_id, sha256=sha256) as content, draft.open("wb") as target:
+            shutil.copyfileobj(content, target, CHUNK)
+        draft.replace(copy)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def held(*, tenant_id: str) -> int:

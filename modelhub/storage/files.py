@@ -10,6 +10,8 @@ from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage, storages
 
 LEFT_BEHIND_SECONDS = 24 * 3600
+SECONDS_BETWEEN_REMOVALS = 3600.0
+_copies_removed_at = [0.0]
 
 
 def name_of(*, tenant_id: str, sha256: str) -> str:
@@ -39,8 +41,24 @@ def move_in(source: Path, *, name: str) -> None:
 
 
 def copy_of(name: str) -> Path:
-    """Where this machine keeps its copy of a file that lies far away."""
-    return Path(settings.SCRATCH_DIR) / "copies" / name
+    """Where this machine keeps its readable copy of a file."""
+    return _copies() / name
+
+
+def remove_old_copies() -> None:
+    """Removes the copies that nobody has asked for in a day, once an hour in each process."""
+    if time.monotonic() < _copies_removed_at[0] + SECONDS_BETWEEN_REMOVALS:
+        return
+    _copies_removed_at[0] = time.monotonic()
+    horizon = time.time() - LEFT_BEHIND_SECONDS
+    for path in _copies().rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and path.stat().st_atime < horizon:
+                path.unlink()
+
+
+def _copies() -> Path:
+    return Path(settings.SCRATCH_DIR) / "copies"
 
 
 def remove(*, name: str) -> None:
@@ -49,9 +67,9 @@ def remove(*, name: str) -> None:
     default_storage.delete(name)
 
 
-def remove_left_behind(root: Path) -> None:
-    """Removes what processes that were killed left under `root` a day ago or longer."""
-    horizon = time.time() - LEFT_BEHIND_SECONDS
+def remove_left_behind(root: Path, *, seconds: float = LEFT_BEHIND_SECONDS) -> None:
+    """Removes what processes that were killed left under `root` a day ago or longer, or so many seconds."""
+    horizon = time.time() - seconds
     for path in root.glob("*"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < horizon:

@@ -1,18 +1,17 @@
 """Files on their way in: prepared where nobody sees them, then stored all at once or not at all."""
 
 import contextlib
+import io
 import secrets
 import shutil
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from modelhub.models import Blob
-from modelhub.storage import files
+from modelhub.storage import ciphers, files, keys
 from modelhub.storage.blobs import ROWS_A_QUERY, StoredBlob, digest_of, live, lock, remove_unrecorded
-
-CHUNK = 1024 * 1024
 
 
 def put(*, tenant_id: str, source: Path | bytes, now: datetime) -> StoredBlob:
@@ -31,8 +30,10 @@ class Staging:
         self.folder = files.incoming() / secrets.token_hex(12)
         self.blobs: dict[str, StoredBlob] = {}
         self._stored_at: datetime | None = None
+        self._key = b""
 
     def __enter__(self) -> Self:
+        self._key = keys.for_writing(self.tenant_id)
         self.folder.mkdir(parents=True)
         return self
 
@@ -44,17 +45,22 @@ class Staging:
             remove_unrecorded(tenant_id=self.tenant_id, digests=self.blobs, now=self._stored_at)
 
     def add(self, source: Path | bytes) -> StoredBlob:
-        """Takes a file into the batch."""
+        """Takes a file into the batch; it is encrypted on its way."""
         blob = digest_of(source)
         # A second file of the same content is not written: the first will be whole before anybody stores the batch.
-        with contextlib.suppress(FileExistsError), (self.folder / blob.sha256).open("xb") as copy:
-            if isinstance(source, bytes):
-                copy.write(source)
-            else:
-                with source.open("rb") as content:
-                    shutil.copyfileobj(content, copy, CHUNK)
+        with (
+            contextlib.suppress(FileExistsError),
+            (self.folder / blob.sha256).open("xb") as copy,
+            io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content,
+        ):
+            ciphers.encrypt(content, copy, key=self._key, bound_to=keys.name_of(self.tenant_id, blob.sha256))
         self.blobs[blob.sha256] = blob
         return blob
+
+    def open(self, sha256: str) -> BinaryIO:
+        """The content of a file of the batch, open for reading."""
+        stored = (self.folder / sha256).open("rb")
+        return ciphers.opened(stored, key=lambda: self._key, bound_to=keys.name_of(self.tenant_id, sha256))
 
     def record(self, *, now: datetime) -> None:
         """Adds the rows of the batch; nobody sees them before this transaction is committed."""

@@ -1,53 +1,42 @@
 """Which of the converted files may be served: each must answer as the trained model does."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from modelhub.recipes.base import Recipe
+from modelhub import runners
+from modelhub.signatures import DYNAMIC, Signature, TensorSpec
 from modelhub.trainer.convert import ENGINES, FP32, INT8, ONNX
-from modelhub.trainer.pixels import Split
 from modelhub.trainer.task import Failure
 
 MAX_FP32_DIFFERENCE = 1e-3
 MAX_ACCURACY_DROP = 0.01
 MIN_AGREEMENT = 0.98
 BATCH = 8
+# A file of one input and one output, whatever it calls them.
+LONE = Signature((TensorSpec("rows", "float32", (DYNAMIC,)),), (TensorSpec("scores", "float32", (DYNAMIC,)),))
 
 
 Rows = NDArray[np.float32]
+# Scores, (rows, 1) or (rows, classes), to the indices of the labels that they speak for.
+Decided = Callable[[Rows], NDArray[np.int64]]
 
 
-def scored(file: Path, split: Split, *, recipe: Recipe) -> NDArray[np.float32]:
-    """The scores that a converted file gives to the rows of a split."""
-    run = _onnx(file) if file.name == ONNX else _litert(file)
-    found = [np.ravel(run(split.rows[start : start + BATCH] * recipe.scale)) for start in range(0, len(split), BATCH)]
+def scored(file: Path, rows: NDArray[Any], *, scale: np.float32) -> Rows:
+    """The scores that a converted file gives to rows × scale, as float32 of the model's shape."""
+    run = runners.ENGINES[ENGINES[file.name]](file, LONE, os.cpu_count() or 1)
+    found = [run({"rows": rows[start : start + BATCH] * scale})["scores"] for start in range(0, len(rows), BATCH)]
     return np.concatenate(found)
 
 
-def _litert(file: Path) -> Callable[[Rows], Rows]:
-    run = Interpreter(model_path=str(file)).get_signature_runner()
-    (name,), (answer,) = run.get_input_details(), run.get_output_details()
-    return lambda rows: run(**{name: rows})[answer]
-
-
-def _onnx(file: Path) -> Callable[[Rows], Rows]:
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    return lambda rows: session.run(None, {given.name: rows})[0]
-
-
-def compared(
-    scores: NDArray[np.float32], *, reference: NDArray[np.float32], truths: NDArray[np.int64], threshold: float
-) -> dict[str, Any]:
+def compared(scores: Rows, *, reference: Rows, truths: NDArray[np.int64], decided: Decided) -> dict[str, Any]:
     """How far a file's scores are from the trained model's."""
-    answers, expected = scores >= threshold, reference >= threshold
+    answers, expected = decided(scores), decided(reference)
     return {
         "max_difference": float(np.max(np.abs(scores - reference))),
         "accuracy": float(np.mean(answers == truths)),

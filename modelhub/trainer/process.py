@@ -54,6 +54,7 @@ class Limits:
     memory_bytes: int
     what: str = "training"
     advice: str = " Fewer epochs or steps_per_epoch need less."
+    memory_advice: str = ""
     too_long: str = ""
 
 
@@ -127,7 +128,7 @@ class Child:
         if self._memory() > self._limits.memory_bytes:
             return (
                 f"The {self._limits.what} ran out of memory: it needed more than the "
-                f"{self._limits.memory_bytes / 1024**2:,.0f} MiB that a job may hold."
+                f"{self._limits.memory_bytes / 1024**2:,.0f} MiB that a job may hold.{self._limits.memory_advice}"
             )
         return ""
 

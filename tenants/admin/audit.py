@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from tenants.admin.base import ReadOnlyAdmin
-from tenants.models import AuditEvent, AuditHead, IdempotentAnswer, OperatorEvent
+from tenants.models import AuditEvent, AuditHead, IdempotentAnswer, OperatorEvent, OperatorHead
 
 
 @admin.register(AuditEvent)
@@ -40,6 +40,14 @@ class OperatorEventAdmin(ReadOnlyAdmin):
         "id", "at", "actor", "verb", "subject", "detail", "address", "forwarded_for", "user_agent", "request_id",
         "sequence", "previous_hash", "hash",
     ]  # fmt: skip
+
+
+@admin.register(OperatorHead)
+class OperatorHeadAdmin(ReadOnlyAdmin):
+    list_display = ["sequence", "hash"]
+    search_fields = ["hash"]
+    ordering = ["-sequence"]
+    fields = ["sequence", "hash"]
 
 
 @admin.register(IdempotentAnswer)

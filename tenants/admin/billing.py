@@ -88,7 +88,7 @@ class PlanAdmin(RecordedAdmin):
     recorded = tuple(field.attname for field in Plan._meta.concrete_fields)
     list_display = [
         "code", "name", "currency", "predictions_per_minute", "predictions_per_day", "predictions_per_month",
-        "stored_bytes",
+        "stored_bytes", "training_jobs_at_once", "training_job_seconds", "training_job_bytes",
     ]  # fmt: skip
     search_fields = ["code", "name"]
     list_filter = ["currency"]

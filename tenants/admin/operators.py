@@ -11,7 +11,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class OperatorAdmin(RecordedAdmin, UserAdmin):
+class OperatorAdmin(RecordedAdmin, UserAdmin):  # type: ignore[type-arg]
     recorded = ("username", "email", "is_active", "is_staff", "is_superuser", "groups", "user_permissions")
 
 

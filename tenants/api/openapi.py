@@ -1,7 +1,9 @@
 """What the OpenAPI document says the same way at every address: refusals, pages of lists, the Idempotency-Key."""
 
+import functools
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, inline_serializer
 from rest_framework import serializers
 
@@ -23,11 +25,17 @@ def answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, A
     return public_answers(status, body, 401, 403, *refusals)
 
 
+def file_answers(media_type: str, *refusals: int) -> dict[Any, Any]:
+    """The `responses` of an operation that answers with a file of this type."""
+    return {(200, media_type): OpenApiTypes.BINARY, **{(code, CONTENT_TYPE): Problem for code in (401, 403, *refusals)}}
+
+
 def public_answers(status: int, body: Serializer | None, *refusals: int) -> dict[Any, Any]:
     """The `responses` of an operation that needs no key."""
     return {status: body, **{(code, CONTENT_TYPE): Problem for code in refusals}}
 
 
+@functools.cache
 def page_of(row: type[serializers.BaseSerializer[Any]]) -> serializers.Serializer[Any]:
     """A page of a list of these rows."""
     return inline_serializer(

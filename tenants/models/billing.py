@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.expressions import Func
@@ -42,9 +43,35 @@ class Plan(models.Model):
     predictions_per_day = models.PositiveBigIntegerField(null=True, blank=True)
     predictions_per_month = models.PositiveBigIntegerField(null=True, blank=True)
     stored_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    training_jobs_at_once = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Trainings and evaluations of a tenant that run at the same time; further ones wait.",
+    )
+    training_job_seconds = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="How long one may take; empty: the service's TRAINING_MAX_SECONDS.",
+    )
+    training_job_bytes = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Memory that one may hold; empty: the service's TRAINING_MAX_MEMORY_BYTES.",
+    )
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(currency__regex="^[A-Z]{3}$"), name="currency_is_a_code")]
+        constraints = [
+            models.CheckConstraint(condition=Q(currency__regex="^[A-Z]{3}$"), name="currency_is_a_code"),
+            models.CheckConstraint(
+                condition=(Q(training_jobs_at_once=None) | Q(training_jobs_at_once__gt=0))
+                & (Q(training_job_seconds=None) | Q(training_job_seconds__gt=0))
+                & (Q(training_job_bytes=None) | Q(training_job_bytes__gt=0)),
+                name="plan_lets_a_job_be_done",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -180,6 +180,7 @@ def production(tmp_path: Path) -> dict[str, str]:
     contents = {
         "secret_key": "k" * 20 + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ",
         "manifest_key": "m" * 50,
+        "master_key": "k" * 50,
         "database_url": "postgres://aiaas:x@postgres:5432/aiaas\n",
     }
     environment = {

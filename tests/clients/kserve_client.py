@@ -36,8 +36,8 @@ SAMPLES = {
 class Caller:
     """A client of one protocol, with the address and the key that it calls with."""
 
-    def __init__(self, client: InferenceRESTClient, url: str, key: str) -> None:
-        self.client, self.url, self._key = client, url, key
+    def __init__(self, client: InferenceRESTClient, url: str, key: str, *, first: bool = False) -> None:
+        self.client, self.url, self._key, self.first = client, url, key, first
 
     @property
     def headers(self) -> dict[str, str]:
@@ -131,6 +131,19 @@ async def every_datatype(caller: Caller, prefix: str) -> dict[str, dict[str, Any
     return seen
 
 
+async def texts(caller: Caller, name: str) -> Any:
+    """What a model of texts answers: one text a row, in JSON and in binary."""
+    values = np.array([b"banana", b"sky"], object)
+    if caller.first:
+        return await caller.infer(name, {"instances": ["banana", "sky"]})
+    found = []
+    for binary in (False, True):
+        asked = request(name, "text", "BYTES", values, binary=binary, parameters={"binary_data_output": binary})
+        outputs = (await caller.infer(name, asked)).outputs
+        found.append([listed(one.as_numpy()) for one in outputs])
+    return found
+
+
 def request(
     name: str,
     tensor: str,
@@ -169,10 +182,13 @@ async def ask(arguments: argparse.Namespace) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     url, key = arguments.url, arguments.key
     async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
-        seen["v1"] = await first_version(Caller(client, url, key), key, arguments.rows)
+        caller = Caller(client, url, key, first=True)
+        seen["v1"] = await first_version(caller, key, arguments.rows)
+        seen["v1"]["texts"] = await texts(caller, arguments.texts)
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
         caller = Caller(client, url, key)
         seen["v2"] = await second_version(caller, key, arguments.rows)
+        seen["v2"]["texts"] = await texts(caller, arguments.texts)
         seen["datatypes"] = await every_datatype(caller, arguments.same)
     async with InferenceRESTClient(RESTConfig(protocol="v1", auth=httpx.BasicAuth("any", key))) as client:
         seen["v1"]["basic"] = await client.infer(url, ROWS, model_name=arguments.rows)
@@ -185,6 +201,7 @@ def main() -> None:
     parser.add_argument("key", help="an API key")
     parser.add_argument("rows", help="the deployment that gives back rows of four numbers, from `x` to `y`")
     parser.add_argument("same", help="what begins the names of the deployments that give back each dtype")
+    parser.add_argument("texts", help="the deployment that counts the vowels of texts")
     print(json.dumps(asyncio.run(ask(parser.parse_args()))))
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from benchmarks import models
+from tests import pipelines
 from tests.inference.conftest import identity
 from tests.live import LiveSite, live_site
 from tests.publishing import CNN, IDENTITY, TINY, make_key, publish_all
@@ -49,6 +50,7 @@ def published(folder: Path) -> list[dict[str, Any]]:
         *(onnx(folder, dtype, x=dtype) | {"deployment": f"same-{dtype}"} for dtype in DTYPES),
         onnx(folder, "pair", a="float32", b="bytes") | {"deployment": "pair"},
         onnx(folder, "blob", x_bytes="bytes") | {"deployment": "blob"},
+        {"model": "vowels", "deployment": "vowels"} | pipelines.of_texts(folder),
     ]
     return [{"tenant": "acme", **one} for one in given] + [{"tenant": "globex", **same, "deployment": "only"}]
 
@@ -69,7 +71,7 @@ def deploy(client: httpx.Client) -> None:
     client.post("/api/v1/deployments/paused/pause").raise_for_status()
 
 
-def warm(client: httpx.Client, tensors: dict[str, list[Any]]) -> None:
+def warm(client: httpx.Client, tensors: dict[str, Any]) -> None:
     """Has every version loaded: one that is not yet there is another case."""
     for name, row in tensors.items():
         found = client.post(f"/v1/models/{name}:predict", json={"instances": [row]})
@@ -85,10 +87,11 @@ def golden_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoldenSite
         keys = {"acme": make_key(site, "acme"), "globex": make_key(site, "globex")}
         keys["reader"] = make_key(site, "acme", scopes="read")
         keys["basic"] = base64.b64encode(f"any:{keys['acme']}".encode()).decode()
-        site.start_server()
-        rows: dict[str, list[Any]] = dict.fromkeys(
+        site.start_server(module="tests.pipelines")
+        rows: dict[str, Any] = dict.fromkeys(
             ("identity", "lettered", "broken", "labelled/labels/next", "limited"), [0] * 4
         )
+        rows |= {"vowels": "a"}
         rows |= {"same-float32": [0], "same-float16": [0], "same-int64": [0], "same-bool": [True], "same-bytes": ["a"]}
         with httpx.Client(base_url=site.url, headers={"X-API-Key": keys["acme"]}, timeout=30) as client:
             deploy(client)

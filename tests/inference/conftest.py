@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 from benchmarks import models
+from tests import pipelines
 from tests.live import LiveSite, live_site
 from tests.publishing import CNN, IDENTITY, TINY, make_key, publish
 
@@ -55,9 +56,24 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def plane(model_files: dict[str, Path]) -> Iterator[PlaneSite]:
     with tempfile.TemporaryDirectory() as var, live_site(Path(var)) as site:
         found = open_site(site, model_files)
-        site.start_server()
+        site.start_server(module="tests.pipelines")  # it knows the recipes of tests, too
         found.wait_until_loaded("tiny", "identity", "cats")
         yield found
+
+
+@pytest.fixture(scope="session")
+def speaking(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
+    """The plane with the deployments `vowels`, `ages` and, of both tenants, `speller`, whose recipes are of tests."""
+    fake = pipelines.of_texts(tmp_path_factory.mktemp("fake"), recipe=pipelines.FakeSpeller.name)
+    texts = pipelines.of_texts(tmp_path_factory.mktemp("texts"))
+    for tenant, name, about in (
+        ("acme", "vowels", texts),
+        ("acme", "ages", pipelines.of_a_table(tmp_path_factory.mktemp("table"))),
+        ("acme", "speller", fake),
+        ("globex", "speller", fake),
+    ):
+        publish(plane.site, tenant=tenant, model=name, deployment=name, **about)
+    return plane
 
 
 def slow(path: Path, *, answer: float) -> Path:

@@ -14,7 +14,7 @@ import psutil
 
 from inference.engines.base import Tensors
 from inference.engines.catalog import ENGINES
-from inference.engines.measuring import blanks
+from inference.engines.measuring import Asked
 from modelhub.signatures import Signature, TensorSpec
 
 SIGNATURES = {
@@ -27,7 +27,7 @@ def cycle(engine_name: str, path: Path) -> None:
     signature = SIGNATURES[3 if "cnn" in path.name else 4]
     for threads in (1, 2):
         engine = ENGINES[engine_name](path=path, signature=signature, threads=threads)
-        inputs: Tensors = blanks(signature, 4)
+        inputs: Tensors = Asked(signature).inputs(4)
         engine.run(inputs)
         engine.close()
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.batching import HostRows, Joining, Queue, Reply, Work, fill, run
-from inference.engines.base import Tensor, Tensors
+from inference.engines.base import BadRows, Tensor, Tensors
 from tenants.errors import DeadlineExceeded, Invalid, OverQuota, Unavailable
 
 
@@ -32,16 +32,23 @@ class Doubling:
     def close(self) -> None: ...
 
 
-def work(*values: float, deadline: float | None = None) -> Work:
+def work(*values: float, deadline: float | None = None, bucket: int = 0, priority: int = 0) -> Work:
     def render(outputs: Mapping[str, Tensor]) -> Reply:
         return Reply(repr(outputs["y"].ravel().tolist()).encode())
 
     inputs = {"x": np.array(values, dtype=np.float32).reshape(-1, 1)}
-    return Work(rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs)
+    return Work(
+        rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs, bucket=bucket,
+        priority=priority,
+    )  # fmt: skip
 
 
-def queue(best: int = 4, limit: int = 100, host: HostRows | None = None, tenant_id: str = "acme") -> Queue:
-    return Queue(best_rows=best, limit=limit, host=host or HostRows(1000), tenant_id=tenant_id)
+def queue(
+    best: int = 4, limit: int = 100, host: HostRows | None = None, tenant_id: str = "acme", usual: int | None = None
+) -> Queue:
+    return Queue(
+        best_rows=best, limit=limit, host=host or HostRows(1000), tenant_id=tenant_id, usual_bucket=usual
+    )  # fmt: skip
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9), max_size=20), st.integers(1, 8))
@@ -58,6 +65,122 @@ def test_every_request_gets_the_answer_to_its_own_rows(requests: list[list[float
         assert one.answer.body == repr([float(np.float32(value) * 2) for value in rows]).encode()
     assert max(engine.batches, default=0) <= best
     assert lane.rows == lane.host.queued == 0
+
+
+ASKED = st.lists(
+    st.tuples(st.integers(1, 9), st.sampled_from([8, 16, 64]), st.sampled_from([0, 0, 0, 1, 2])), max_size=20
+)
+
+
+@given(ASKED, st.integers(1, 8))
+def test_rows_of_one_bucket_run_together_in_their_order_and_nobody_is_passed_over(
+    asked: list[tuple[int, int, int]], best: int
+) -> None:
+    lane, engine = queue(best=best, limit=10_000, usual=16), Doubling()
+    works = [work(*range(rows), bucket=bucket, priority=priority) for rows, bucket, priority in asked]
+    for one in works:
+        lane.put(one)
+    due = sorted(works, key=lambda one: one.priority or 3)
+    while batch := lane.take(time.monotonic()):
+        assert batch[0] is due[0]  # whoever has waited longest goes, whatever the length of the others
+        (bucket,) = {one.bucket for one in batch}
+        most = lane.most_rows(bucket)
+        assert most == (max(1, best // 4) if bucket == 64 else best)
+        assert sum(one.rows for one in batch) <= most or len(batch) == 1
+        alike = [one for one in due if one.bucket == bucket]
+        assert batch == alike[: len(batch)]
+        if len(batch) < len(alike):
+            assert sum(one.rows for one in alike[: len(batch) + 1]) > most
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=most))
+        lane.ran(batch)
+        due = [one for one in due if one not in batch or one.halfway]
+        if batch[0].halfway:
+            assert lane.take(0) == batch  # what has rows left comes next
+            lane.ran(batch)
+    assert all(one.answer == Reply(repr([2.0 * row for row in range(one.rows)]).encode()) for one in works)
+    assert lane.rows == lane.host.queued == 0
+    assert not lane.in_use
+
+
+def test_a_long_input_leaves_the_batch_of_the_short_ones_behind_it_whole() -> None:
+    lane = queue(best=4, usual=8)
+    works = [work(1, bucket=8), work(2, bucket=64), work(3, bucket=8), work(4, bucket=64), work(5, bucket=8)]
+    for one in works:
+        lane.put(one)
+    assert lane.has_long()
+    assert [lane.take(0) for _ in range(4)] == [[works[0], works[2], works[4]], [works[1]], [works[3]], []]
+    assert not lane.has_long()
+
+
+def test_work_of_another_bucket_whose_caller_left_gives_its_turn_to_the_next() -> None:
+    lane = queue()
+    left, short, long = work(1, bucket=8), work(2, bucket=16), work(3, bucket=8)
+    for one in (left, short, long):
+        lane.put(one)
+    lane.forget(left)
+    assert [lane.take(0), lane.take(0), lane.take(0)] == [[short], [long], []]
+
+
+def test_what_has_rows_left_is_next_even_if_something_urgent_of_another_bucket_came() -> None:
+    lane = queue(best=2)
+    large, urgent = work(1, 2, 3, bucket=8), work(4, bucket=16, priority=1)
+    lane.put(large)
+    first = lane.take(0)
+    run(first, engine=Doubling(), prepare=None, joining=Joining(best_rows=2))
+    lane.put(urgent)
+    lane.ran(first)
+    assert [lane.take(0), lane.take(0)] == [[large], [urgent]]
+
+
+def test_rows_longer_than_a_whole_batch_leave_a_thread_to_the_others() -> None:
+    lane = Queue(best_rows=4, limit=100, host=HostRows(1000), tenant_id="acme", usual_bucket=8, most_huge=1)
+    huge, more, long, short = work(1, bucket=64), work(2, bucket=64), work(3, bucket=32), work(4, bucket=8)
+    for one in (huge, more, long, short):
+        lane.put(one)
+    first = lane.take(0)
+    assert (first, lane.ready) == ([huge], True)
+    for expected in ([long], [short]):
+        assert lane.take(0) == expected  # by another thread, though `more` came before
+        lane.ran(expected)
+    assert (lane.take(0), lane.ready, bool(lane), lane.in_use) == ([], False, True, True)
+    lane.ran(first)
+    assert (lane.ready, lane.take(0)) == (True, [more])
+    lane.ran([more])
+    assert not lane.in_use
+
+
+class Refusing(Doubling):
+    """A fake engine that refuses rows of 13, and says which they are."""
+
+    def run(self, inputs: Tensors) -> dict[str, Tensor]:
+        if bad := {int(row): Invalid("Not 13.") for row in np.flatnonzero(inputs["x"] == 13)}:
+            raise BadRows(bad)
+        return super().run(inputs)
+
+
+def test_a_bad_row_is_named_to_who_sent_it_and_the_others_run_together() -> None:
+    engine = Refusing()
+    works = [work(1), work(13), work(2, 3, 13, 13), work(4, 5), work(13)]
+    run(works, engine=engine, prepare=None, joining=Joining(best_rows=16))
+    assert [one.answer and one.answer.body for one in works] == [b"[2.0]", None, None, b"[8.0, 10.0]", None]
+    assert [str(one.error) for one in works if one.error] == ["Not 13.", "Row 2: Not 13.", "Not 13."]
+    assert engine.batches == [3]
+
+
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_a_bad_row_of_a_large_request_is_named_by_its_place_in_the_request(best: int) -> None:
+    lane, large = queue(best=best), work(1, 2, 3, 4, 13, 6)
+    lane.put(large)
+    while batch := lane.take(0):
+        run(batch, engine=Refusing(), prepare=None, joining=Joining(best_rows=best))
+        lane.ran(batch)
+    assert str(large.error) == "Row 4: Not 13."
+
+
+def test_what_comes_out_for_no_rows_needs_no_engine_where_it_is_known() -> None:
+    engine, one = Refusing(), work()
+    run([one], engine=engine, prepare=None, joining=Joining(best_rows=4, nothing={"y": np.zeros(0, np.float32)}))
+    assert (one.answer, engine.batches) == (Reply(b"[]"), [])
 
 
 def test_a_batch_takes_whole_requests_up_to_the_best_size() -> None:

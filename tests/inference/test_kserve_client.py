@@ -50,14 +50,14 @@ def install(python: Path) -> None:
 
 def seen_by(python: Path, url: str, key: str) -> Any:
     """What KServe's client saw at a server."""
-    driver = [str(python), str(CLIENTS / "kserve_client.py"), url, key, "identity", "same-"]
+    driver = [str(python), str(CLIENTS / "kserve_client.py"), url, key, "identity", "same-", "vowels"]
     done = subprocess.run(driver, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def seen(kserve_python: Path, every_dtype: PlaneSite) -> Any:
+def seen(kserve_python: Path, every_dtype: PlaneSite, speaking: PlaneSite) -> Any:
     return seen_by(kserve_python, every_dtype.site.url, every_dtype.acme_key)
 
 
@@ -94,6 +94,13 @@ def test_every_datatype_comes_back_whatever_way_it_goes(seen: Any, datatype: str
     assert len(sent) == 5
     assert len(about) == (2 if datatype == "FP16" else 6)
     assert {way for way, found in about.items() if found != sent} == set()
+
+
+def test_texts_are_rows_by_themselves(seen: Any) -> None:
+    rows = [{"amount": "many", "vowels": 3.0}, {"amount": "few", "vowels": 0.0}]
+    assert seen["v1"]["texts"] == {"predictions": rows}
+    tensors = [["(2,)", b"many".hex(), b"few".hex()], ["(2,)", "00004040", "00000000"]]
+    assert seen["v2"]["texts"] == [tensors, tensors]
 
 
 REFUSALS = (

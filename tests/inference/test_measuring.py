@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.contrib.admin import site
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper, save
 
 from benchmarks import models
 from inference.admin.measurements import EngineMeasurementAdmin
-from inference.engines import measuring
-from inference.engines.measuring import BATCH_SIZES, Candidate, NothingRuns, Times
+from inference.engines import measuring, measuring_process
+from inference.engines.measuring import BATCH_SIZES, Asked, Candidate, NothingRuns, Times
 from inference.models import EngineMeasurement
+from modelhub.signatures import Signature, TensorSpec
 from tests.inference.conftest import PlaneSite
 from tests.publishing import CNN, TINY, publish
 
@@ -37,7 +40,8 @@ def test_the_winner_has_nearly_the_most_rows_a_second(table: list[Times]) -> Non
     best = max(measuring.judged(one).rows_per_second for one in table)
     assert found.rows_per_second >= measuring.AS_GOOD * best
     assert found.best_rows in BATCH_SIZES
-    assert found.best_rows == 1 or found.seconds[found.best_rows] <= measuring.LONGEST_BATCH_SECONDS
+    assert found.best_rows == 1 or found.seconds[found.best_rows] <= measuring.longest(found.seconds)
+    assert measuring.longest(found.seconds) >= measuring.LONGEST_BATCH_SECONDS
 
 
 @given(TABLES)
@@ -58,6 +62,46 @@ def test_of_two_that_are_as_good_the_one_that_answers_a_lone_row_sooner_serves()
     table = [times("first", one=2, four=2, lone_by_two=2), times("second", one=2, four=2.05, lone_by_two=0.5)]
     found = measuring.chosen(table)
     assert (found.candidate.file, found.alone_threads, found.alone_seconds) == ("second", 2, 0.5 * MS)
+
+
+def test_a_model_that_is_slow_by_itself_may_batch_for_as_long_as_a_few_lone_rows_take() -> None:
+    assert measuring.chosen([times("slow", one=20, four=60)]).best_rows == 4
+    assert measuring.chosen([times("slow", one=20, four=90)]).best_rows == 1
+    assert measuring.chosen([times("quick", one=1, four=6)]).best_rows == 1
+
+
+def test_what_its_pipeline_costs_is_part_of_a_row() -> None:
+    quick = measuring.chosen([times("quick", one=0.01, four=0.08)])
+    assert (quick.inline, quick.best_rows) == (True, 4)
+    slow = quick.with_more(2 * MS)
+    assert (slow.inline, slow.best_rows) == (False, 1)
+    assert slow.alone_seconds == pytest.approx(2.01 * MS)
+    assert slow.seconds[4] == pytest.approx(8.08 * MS)
+
+
+def test_blank_tensors_have_the_usual_sizes_and_a_usual_row_is_repeated() -> None:
+    signature = Signature((TensorSpec("tokens", "int64", (-1, -1, 3, -1)),), ())
+    assert Asked(signature, typical={"tokens": [16]}).inputs(2)["tokens"].shape == (2, 16, 3, 1)
+    assert Asked(signature, batched=False, typical={"tokens": [5, 16]}).inputs(2)["tokens"].shape == (5, 16, 3, 1)
+    row = np.arange(4).reshape(1, 4)
+    assert Asked(signature, row={"tokens": row}).inputs(3)["tokens"].tolist() == [[0, 1, 2, 3]] * 3
+
+
+def test_a_usual_row_reaches_the_process_that_measures(tmp_path: Path) -> None:
+    """The file is large enough for a process of its own, and takes no other length than the row's."""
+    size = 600
+    stored = numpy_helper.from_array(np.zeros((size, size), np.float32), "weights")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "length"]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "weights"], ["y"])], "g", ends[:1], ends[1:], [stored])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").stat().st_size > measuring_process.SMALL_BYTES
+    signature = Signature((TensorSpec("x", "float32", (-1, -1)),), (TensorSpec("y", "float32", (-1, -1)),))
+    paths = {Candidate("onnx", "m.onnx"): tmp_path / "m.onnx"}
+    row = {"x": np.ones((1, size), np.float32)}
+    (found,) = measuring_process.measure(paths, Asked(signature, row=row))
+    assert found.seconds.keys() == set(measuring.thread_counts())
+    (blank,) = measuring_process.measure(paths, Asked(signature))
+    assert blank.error
 
 
 def test_what_does_not_run_here_is_left_out_and_named() -> None:

@@ -295,7 +295,11 @@ def test_only_the_first_hundred_bad_files_are_named(acme_client: APIClient) -> N
         ),
         (zips.good(train=1), [], "train has 1 good picture of the class 'cat'; expected at least 2"),
         ({"train/cat/1.jpg": zips.picture(1)}, [], "one class only"),
-        ({"cat/1.jpg": zips.picture(1), "dog/1.jpg": zips.picture(2)}, [], "no class folders"),
+        (
+            {"cat/1.jpg": zips.picture(1), "dog/1.jpg": zips.picture(2)},
+            [],
+            "train has 1 good picture of the class 'cat'",
+        ),
         ({"readme.txt": b"hello"}, [], "no class folders"),
         ({}, [], "no class folders"),
         ({}, ["train/", "validation/"], "no class folders"),

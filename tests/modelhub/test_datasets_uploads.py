@@ -42,8 +42,13 @@ def test_an_upload_is_checked_and_reported(acme: Account, acme_client: APIClient
     assert row["size"] == sum(map(len, files.values()))
     assert row["classes"] == ["cat", "dog"]
     assert row["progress"] == {}
-    assert row["report"] == {
+    report = row["report"]
+    assert report.pop("content")["resolutions"] == [{"width": 16, "height": 12, "pictures": 10}]
+    assert {kind: found["contents"] for kind, found in report.pop("duplicates").items()} == {"exact": 0, "near": 0}
+    assert report == {
         "splits": {"train": {"cat": 3, "dog": 3}, "validation": {"cat": 2, "dog": 2}},
+        "counts": {"train": 6, "validation": 4},
+        "split": {"by": "given", "validation": 0.1, "seed": 0, "column": ""},
         "good": 10,
         "bad": 0,
         "problems": [],
@@ -66,15 +71,15 @@ def test_the_manifest_names_every_picture(acme: Account, acme_client: APIClient)
         assert [item.name for item in manifest.items] == sorted(files)
         assert len(manifest.of("train")) == 6
         for item in manifest.items:
-            assert item.name.startswith(f"{item.split}/{item.class_name}/")
-            assert (item.height, item.width) == (12, 16)
+            assert item.name.startswith(f"{item.split}/{item.target}/")
+            assert (item.facts["height"], item.facts["width"]) == (12, 16)
             assert storage.read(tenant_id=acme.tenant.pk, sha256=item.sha256) == files[item.name]
             assert item.size == len(files[item.name])
         document = json.loads(storage.read(tenant_id=acme.tenant.pk, sha256=row.manifest_sha256))
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["kind"] == "image-classification"
     assert document["classes"] == ["cat", "dog"]
-    assert set(document["items"][0]) == {"split", "class", "name", "sha256", "size", "height", "width"}
+    assert set(document["items"][0]) == {"split", "name", "sha256", "size", "target", "group", "facts"}
 
 
 def test_the_same_pictures_have_the_same_manifest_in_any_order(acme_client: APIClient) -> None:
@@ -187,13 +192,13 @@ def test_the_progress_is_seen_while_bytes_arrive(acme_client: APIClient, monkeyp
 def test_progress_is_told_a_few_times_a_second(acme_client: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "CHUNK", 10)
     told: list[dict[str, Any]] = []
-    change = uploads._Upload.change
+    change = uploads.Upload.change
 
     def noted(upload: Any, **values: Any) -> None:
         told.append(values)
         change(upload, **values)
 
-    monkeypatch.setattr(uploads._Upload, "change", noted)
+    monkeypatch.setattr(uploads.Upload, "change", noted)
     dataset = create(acme_client)
     started = time.monotonic()
     assert upload(acme_client, dataset, zips.packed(zips.good())).status_code == 200

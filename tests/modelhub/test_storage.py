@@ -92,7 +92,7 @@ def test_the_same_content_is_stored_once(acme: Account, places: Path) -> None:
     blob = put(acme.tenant, b"content", START)
     put(acme.tenant, b"content", START + HOUR)
     assert stored_files(places) == {blob.sha256}
-    assert (places / f"files/tenants/{acme.tenant.pk}/{blob.sha256[:2]}/{blob.sha256}").read_bytes() == b"content"
+    assert (places / f"files/tenants/{acme.tenant.pk}/{blob.sha256[:2]}/{blob.sha256}").is_file()
     with scoping.tenant(acme.tenant.pk):
         assert Blob.objects.for_tenant(acme.tenant).get().stored_at == START
         assert storage.held(tenant_id=acme.tenant.pk) == 7
@@ -100,10 +100,12 @@ def test_the_same_content_is_stored_once(acme: Account, places: Path) -> None:
 
 def test_a_file_that_was_lost_is_mended_by_the_same_content(acme: Account, places: Path) -> None:
     blob = put(acme.tenant, b"content")
-    path = storage.local_path(tenant_id=acme.tenant.pk, sha256=blob.sha256)
-    path.unlink()
+    stored = places / f"files/tenants/{acme.tenant.pk}/{blob.sha256[:2]}/{blob.sha256}"
+    stored.unlink()
+    with pytest.raises(FileNotFoundError):
+        storage.read(tenant_id=acme.tenant.pk, sha256=blob.sha256)
     put(acme.tenant, b"content")
-    assert path.read_bytes() == b"content"
+    assert storage.read(tenant_id=acme.tenant.pk, sha256=blob.sha256) == b"content"
 
 
 def test_an_empty_file_is_a_file(acme: Account) -> None:

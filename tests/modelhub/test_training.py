@@ -83,15 +83,17 @@ def billed(account: Account) -> list[tuple[str, str, Decimal]]:
 
 
 def test_the_recipes_tell_what_each_parameter_may_be(acme_client: APIClient) -> None:
-    (recipe,) = acme_client.get("/api/v1/recipes").json()["results"]
-    assert (recipe["name"], recipe["dataset_kind"]) == ("image-classifier", "image-classification")
+    recipes = acme_client.get("/api/v1/recipes").json()["results"]
+    (recipe,) = [one for one in recipes if one["name"] == "image-classifier"]
+    assert recipe["dataset_kind"] == "image-classification"
     assert recipe["parameters"][1] == {
         "name": "epochs",
         "type": "integer",
-        "help": "How often to go through the training pictures.",
+        "help": "How often to go through the training split.",
         "default": 5,
+        "defaults": {"convnet": 80},
         "minimum": 1,
-        "maximum": 200,
+        "maximum": 1000,
         "choices": [],
     }
 
@@ -101,14 +103,8 @@ def test_a_job_waits_with_all_its_parameters(acme: Account, acme_client: APIClie
     job = shown(acme_client, queued(acme_client, dataset, parameters={"epochs": 2, "steps_per_epoch": 3}))
     assert job["id"].startswith("job_")
     assert job["created_at"].endswith("Z")
-    assert job["parameters"] == {
-        "architecture": "seed-cnn",
-        "epochs": 2,
-        "steps_per_epoch": 3,
-        "validation_steps": None,
-        "seed": 0,
-        "learning_rate": 0.001,
-    }
+    given = {"architecture": "seed-cnn", "epochs": 2, "steps_per_epoch": 3, "seed": 0, "schedule": "constant"}
+    assert given.items() <= job["parameters"].items()
     expected: dict[str, Any] = {
         "dataset": dataset,
         "model": "cats",
@@ -170,10 +166,8 @@ def test_a_data_set_that_is_not_sealed_is_not_trained_on(acme_client: APIClient)
     assert "seal" in answer.json()["detail"]
 
 
-def test_three_classes_are_refused_before_anything_waits(acme_client: APIClient) -> None:
-    answer = post(acme_client, wanted(sealed(acme_client, classes=("cat", "dog", "owl"))))
-    assert answer.status_code == 400
-    assert "exactly two classes" in answer.json()["detail"]
+def test_three_classes_may_be_learned(acme_client: APIClient) -> None:
+    assert post(acme_client, wanted(sealed(acme_client, classes=("cat", "dog", "owl")))).status_code == 201
 
 
 def test_what_is_anothers_is_as_if_it_were_not_there(acme_client: APIClient, globex_client: APIClient) -> None:
@@ -355,7 +349,7 @@ def test_a_job_whose_trainer_died_while_it_was_cancelled_is_cancelled(acme_clien
 
 def test_a_job_that_is_put_back_waits_again_and_loses_no_attempt(acme_client: APIClient) -> None:
     job = queued(acme_client)
-    for _ in range(training.MAX_ATTEMPTS + 1):
+    for _ in range(4):
         hold = surely_claimed()
         assert hold.attempt == 1
         with scoping.operator():

@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modelhub import recipes
-from modelhub.recipes import seed_cnn
+from modelhub.recipes import convnet, image, seed_cnn
 from modelhub.recipes.base import checked
-from modelhub.trainer import convert, fit, gate, pixels
-from modelhub.trainer.adam import FusedAdam
+from modelhub.recipes.image_learning import PictureLearner
+from modelhub.trainer import ahead, convert, fit, gate, pixels
+from modelhub.trainer.adam import FusedAdam, Rate
+from modelhub.trainer.fit import Fit
+from modelhub.trainer.pace import Pace
 from modelhub.trainer.pixels import Split
-from modelhub.trainer.task import Failure, Item, Reporter
+from modelhub.trainer.task import STOP_FILE, Failure, Item, NothingToKeep, Reporter, Task
 from tests.modelhub import zips
 
-RECIPE = recipes.get("image-classifier")
-PARAMETERS = checked(RECIPE.parameters, {})
+PARAMETERS = checked(image.PARAMETERS, {})
+SHAPE = (150, 150, 3)
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ class Told:
     """A reporter's other end."""
 
     def __init__(self, file: Path) -> None:
+        self.folder = file.parent
         self._file = file.open("wb")
         self.report = Reporter(self._file.fileno())
 
@@ -48,16 +51,44 @@ class Told:
         return [line[kind] for line in lines if kind in line]
 
 
-def split(rows: int = 40, *, seed: int = 0) -> Split:
-    """Noise, of which the first half is brighter: it can be learned."""
-    drawn = np.random.default_rng(seed).integers(0, 200, (rows, *RECIPE.row_shape), dtype=np.uint8)
-    drawn[: rows // 2] += 55
-    return Split(rows=drawn, labels=np.arange(rows) * 2 // rows)  # type: ignore[arg-type]
+def split(rows: int = 40, *, seed: int = 0, classes: int = 2, shape: tuple[int, ...] = SHAPE) -> Split:
+    """Noise with a colour brightened for each class after the first: it can be learned."""
+    drawn = np.random.default_rng(seed).integers(0, 100, (rows, *shape), dtype=np.uint8)
+    labels = np.arange(rows) * classes // rows
+    for label in range(1, classes):
+        drawn[labels == label, ..., label % 3] += 150
+    return Split(rows=drawn, labels=labels)  # type: ignore[arg-type]
+
+
+def learner(train: Split, validation: Split | None = None, *, classes: int = 2, **parameters: Any) -> PictureLearner:
+    """One that has read its splits."""
+    task = Task(
+        recipe="image-classifier", parameters=checked(image.PARAMETERS, parameters), kind="image-classification",
+        labels=["cat", "dog", "owl"][:classes], columns=[], train=[], validation=[], max_pixels=10**6,
+    )  # fmt: skip
+    found = PictureLearner(task)
+    found.train, found.validation = train, validation or train
+    found.begin()
+    return found
+
+
+def fitting(at: PictureLearner, told: "Told", *, model: Any = None, **options: Any) -> Fit:
+    """A training of a model from the learner's seed."""
+    parameters = at._task.parameters
+    if model is None:
+        fit.be_repeatable(parameters["seed"])
+        model = at.build()
+    folder = told.folder
+    return Fit(at, model, parameters=parameters, folder=folder, report=told.report, pace=Pace(0.0, 0), **options)
 
 
 def built(seed: int = 0) -> Any:
     keras.utils.set_random_seed(seed)
-    return RECIPE.build(PARAMETERS)
+    return seed_cnn.build()
+
+
+def weights_of(model: Any) -> bytes:
+    return b"".join(np.asarray(variable.value).tobytes() for variable in model.variables)
 
 
 def test_the_architecture_is_the_seeds_layer_by_layer() -> None:
@@ -74,16 +105,21 @@ def test_the_architecture_is_the_seeds_layer_by_layer() -> None:
 
 
 def test_steps_agree_with_plain_keras() -> None:
-    data = split(96)
+    at = learner(split(80))
     ours, plain = built(), built()
     plain.compile(keras.optimizers.Adam(0.001), "binary_crossentropy", metrics=["accuracy"])
-    step = fit.training_step(ours, recipe=RECIPE, parameters=PARAMETERS)
-    for rows, labels in data.batches():
-        loss, right = step(rows, labels)
-        expected = plain.train_on_batch(np.asarray(rows, np.float32) / 255, np.asarray(labels), return_dict=True)
+    step = fit.training_step(
+        ours, learner=at, optimizer=fit.optimizer_of(ours, parameters=PARAMETERS, steps=at.steps_per_epoch)
+    )  # fmt: skip
+    sizes = []
+    for rows, labels, seed in at.batches(epoch=1):
+        loss, sums = step(rows, labels, seed)
+        expected = plain.train_on_batch(np.asarray(rows, np.float32) / 255, labels, return_dict=True)
         plain.reset_metrics()
         assert float(loss) == pytest.approx(float(expected["loss"]), rel=1e-4, abs=1e-5)
-        assert int(right) / len(labels) == pytest.approx(float(expected["accuracy"]))
+        assert float(sums["right"]) / len(labels) == pytest.approx(float(expected["accuracy"]))
+        sizes.append(int(sums["rows"]))
+    assert sizes == [32, 32, 16]
     for mine, theirs in zip(ours.trainable_variables, plain.trainable_variables, strict=True):
         np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), atol=2e-4)
 
@@ -101,6 +137,44 @@ def test_the_fused_adam_is_adam() -> None:
     np.testing.assert_allclose(np.asarray(variables[0]), np.asarray(variables[1]), rtol=1e-5, atol=1e-6)
 
 
+def test_decay_and_clipping_are_those_of_keras() -> None:
+    draw = np.random.default_rng(0)
+    starts = [draw.normal(size=shape).astype(np.float32) for shape in ((8, 4), (4,))]
+    ours, theirs = ([keras.Variable(start) for start in starts] for _ in range(2))
+    mine = FusedAdam(0.01, decay=0.1, clip_norm=0.5)
+    plain = keras.optimizers.AdamW(0.01, weight_decay=0.1, global_clipnorm=0.5)
+    plain.exclude_from_weight_decay(var_list=[theirs[1]])  # a bias
+    for size in (0.01, 10.0, 0.1):
+        gradients = [tf.constant(size * draw.normal(size=start.shape).astype(np.float32)) for start in starts]
+        mine.apply(gradients, ours)
+        plain.apply(gradients, theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_a_table_that_were_used_twice_get_both_gradients() -> None:
+    tables = [keras.Variable(np.ones((4, 2), np.float32)) for _ in range(2)]
+    slices = tf.IndexedSlices(tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([1, 1]), (4, 2))
+    dense = tf.constant([[0.0, 0.0], [4.0, 6.0], [0.0, 0.0], [0.0, 0.0]])
+    for gradient, table in zip((slices, dense), tables, strict=True):
+        FusedAdam(0.01, clip_norm=1.0).apply([gradient], [table])
+    assert np.array_equal(np.asarray(tables[0]), np.asarray(tables[1]))
+    assert not np.array_equal(np.asarray(tables[0]), np.ones((4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, 1, 0.75, 0.5, 0.25, 0]),
+        ("cosine", [0.5, 1, 1, 0.853553, 0.5, 0.146447, 0]),
+    ],
+)
+def test_a_learning_rate_rises_and_goes_on_as_its_schedule_says(schedule: str, rates: list[float]) -> None:
+    rate = Rate(2.0, schedule=schedule, warmup_steps=2, steps=6)
+    assert [float(rate(step)) for step in range(7)] == pytest.approx([2 * one for one in rates], abs=1e-6)
+
+
 @pytest.mark.parametrize("size", [2, 6, 148])
 def test_the_gradient_of_pooling_goes_where_tensorflow_sends_it(size: int) -> None:
     # Few different values: many squares have their maximum several times.
@@ -116,23 +190,19 @@ def test_the_gradient_of_pooling_goes_where_tensorflow_sends_it(size: int) -> No
     assert np.array_equal(found[0][1], found[1][1])
 
 
-def test_the_same_seed_gives_the_same_model(told: Told) -> None:
-    parameters = PARAMETERS | {"epochs": 2, "steps_per_epoch": 2, "validation_steps": 1}
+@pytest.mark.parametrize("architecture", ["seed-cnn", "convnet"])
+def test_the_same_seed_gives_the_same_model(told: Told, architecture: str) -> None:
+    shape = SHAPE if architecture == "seed-cnn" else (convnet.HEIGHT, convnet.WIDTH, 3)
 
-    def weights(seed: int) -> tuple[list[dict[str, Any]], bytes]:
-        fit.be_repeatable(seed)
-        model = RECIPE.build(parameters)
-        history = fit.fit(
-            model,
-            recipe=RECIPE,
-            parameters=parameters | {"seed": seed},
-            train=split(),
-            validation=split(8, seed=1),
-            report=told.report,
-        )
-        return history, b"".join(np.asarray(v).tobytes() for v in model.trainable_variables)
+    def trained(seed: int) -> tuple[list[dict[str, Any]], bytes]:
+        at = learner(
+            split(shape=shape), split(8, seed=1, shape=shape), architecture=architecture, epochs=2, steps_per_epoch=2,
+            batch_size=8, validation_steps=1, seed=seed,
+        )  # fmt: skip
+        training = fitting(at, told)
+        return training.run(), weights_of(training._model)
 
-    (history, first), (_, second), (_, other) = weights(3), weights(3), weights(4)
+    (history, first), (_, second), (_, other) = trained(3), trained(3), trained(4)
     assert first == second
     assert first != other
     assert [row["epoch"] for row in history] == [1, 2]
@@ -140,35 +210,127 @@ def test_the_same_seed_gives_the_same_model(told: Told) -> None:
     assert told.messages("epoch")[:2] == history
     last = told.messages("progress")[-1]
     assert (last["phase"], last["done"], last["total"], last["epoch"]) == ("training", 2, 2, 2)
+    assert last["seconds_left"] >= 0
 
 
-def test_training_learns_what_can_be_learned(told: Told) -> None:
-    fit.be_repeatable(0)
-    model = RECIPE.build(PARAMETERS)
-    parameters = PARAMETERS | {"epochs": 4, "learning_rate": 1e-4}
-    history = fit.fit(
-        model, recipe=RECIPE, parameters=parameters, train=split(64), validation=split(16, seed=9), report=told.report
-    )
-    assert history[-1]["val_accuracy"] == 1.0
+@pytest.mark.parametrize("classes", [2, 3])
+def test_training_learns_what_can_be_learned(told: Told, classes: int) -> None:
+    at = learner(
+        split(66, classes=classes), split(18, seed=9, classes=classes), classes=classes, epochs=8,
+        batch_size=16, learning_rate=1e-4, class_weights="balanced",
+    )  # fmt: skip
+    history = fitting(at, told).run()
+    assert max(row["val_accuracy"] for row in history) == 1.0
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_names_the_step(told: Told) -> None:
-    with pytest.raises(Failure, match=r"The loss became (nan|inf) in epoch 1 at step \d of 5.*learning_rate"):
-        fit.fit(
-            built(),
-            recipe=RECIPE,
-            parameters=PARAMETERS | {"learning_rate": 1e30, "steps_per_epoch": 5},
-            train=split(),
-            validation=split(4),
-            report=told.report,
-        )
+@pytest.mark.parametrize(("rate", "value"), [(1.0, float("nan")), (1.0, float("inf"))])
+def test_a_loss_that_is_no_number_ends_the_training_and_names_the_step(told: Told, rate: float, value: float) -> None:
+    training = fitting(learner(split(), steps_per_epoch=5, epochs=2), told)
+    calls = iter([0.5, 0.4, 0.3, 0.2, 0.1, 0.1, value])
+    training._step = lambda *batch: (next(calls), {"rows": 8, "right": 4})
+    word = "NaN" if value != value else "infinite"
+    with pytest.raises(Failure, match=f"loss became {word} at step 2 of 5 in epoch 2.*learning_rate.*clip_norm"):
+        training.run()
+
+
+def test_weights_that_run_away_end_the_training(told: Told) -> None:
+    at = learner(split(), steps_per_epoch=5)
+    at._task.parameters["learning_rate"] = 1e30
+    with pytest.raises(Failure, match=r"The loss became (NaN|infinite) at step \d of 5"):
+        fitting(at, told).run()
+
+
+class Scripted(Fit):
+    """A training whose epochs come to what is written down; its weights are the number of the epoch."""
+
+    script: tuple[float, ...] = ()
+
+    def _train(self, batches: Any, steps: int) -> None:
+        self.place.steps, self.place.sums = steps, {"rows": 8.0, "right": 4.0}
+        self._model.variables[0].assign(np.full_like(np.asarray(self._model.variables[0].value), self.place.epoch))
+
+    def _measured(self) -> dict[str, Any]:
+        found = self.script[self.place.epoch - 1]
+        return {"epoch": self.place.epoch, "val_accuracy": found if found == found else None}
+
+
+@pytest.mark.parametrize(
+    ("script", "patience", "best", "epochs"),
+    [
+        ((0.5, 0.7, 0.6, 0.65), None, 2, 4),
+        ((0.5, 0.7, 0.7, 0.6), None, 2, 4),  # as good is not better
+        ((0.5, 0.7, 0.6, 0.65), 2, 2, 4),
+        ((0.5, 0.4, 0.45, 0.9), 2, 1, 3),
+        ((float("nan"), 0.4, float("nan"), 0.3), None, 2, 4),
+        ((0.1, 0.2, 0.3, 0.4), 1, 4, 4),
+    ],
+)
+def test_the_best_epochs_weights_are_kept(
+    told: Told, script: tuple[float, ...], patience: int | None, best: int, epochs: int
+) -> None:
+    at = learner(split(8), epochs=4, early_stopping=patience)
+    training = Scripted(
+        at, built(), parameters=at._task.parameters, folder=told.folder, report=told.report, pace=Pace(0.0, 0)
+    )  # fmt: skip
+    training.script = script
+    assert len(training.run()) == epochs
+    assert training.place.best_epoch == best
+    assert np.unique(np.asarray(training._model.variables[0].value)).tolist() == [best]
+    assert (training.ended_by == "early") == (epochs < 4)
+
+
+def test_a_training_that_is_told_to_stop_keeps_what_it_has(told: Told) -> None:
+    at = learner(split(16), epochs=9, steps_per_epoch=3, batch_size=8)
+    training = fitting(at, told)
+    step, calls = training._step, []
+
+    def counted(*batch: Any) -> Any:
+        calls.append(batch)
+        if len(calls) == 5:
+            (told.folder / STOP_FILE).touch()
+        return step(*batch)
+
+    training._step = counted
+    history = training.run()
+    assert (len(calls), len(history), training.ended_by) == (5, 2, "stop")
+    assert training.place.best_epoch in (1, 2)
+    with pytest.raises(NothingToKeep):
+        fitting(at, told).run()
+
+
+def test_a_deadline_ends_the_epoch_where_it_is(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelhub.trainer.task.SECONDS_BETWEEN_PROGRESS", 0.0)
+    at = learner(split(16), epochs=9, steps_per_epoch=3, batch_size=8)
+    training = fitting(at, told)
+    training._pace = Pace(1e6, 0, ends=0.0)
+    history = training.run()
+    assert (len(history), training.ended_by) == (1, "deadline")
+    assert told.messages("progress")[-1]["done"] == 2  # the first step is no measure
+
+
+def test_what_making_a_batch_raises_is_raised_where_it_is_asked_for() -> None:
+    def batches() -> Iterator[Any]:
+        yield (1,)
+        raise ValueError("no more")
+
+    with ahead.fetched(batches(), most=5) as coming:
+        assert next(coming) == (1,)
+        with pytest.raises(ValueError, match="no more"):
+            next(coming)
+    with ahead.fetched(iter([(1,)]), most=2) as coming, pytest.raises(RuntimeError, match="fewer batches"):
+        list(coming)
+    made = []
+    endless = (made.append(n) or (n,) for n in range(10**6))  # type: ignore[func-returns-value]
+    with ahead.fetched(endless, most=10**6) as coming:
+        assert next(coming) == (0,)
+    assert len(made) < 10
 
 
 def test_pictures_are_decoded_once_and_bad_ones_are_named(tmp_path: Path, told: Told) -> None:
     found = decoded(tmp_path, told, [zips.picture(1), b"not a picture", zips.picture(2)])
     assert found.labels.tolist() == [0, 0, 1]
     for place, data in ((0, zips.picture(1)), (2, zips.picture(2))):
-        assert np.array_equal(found.rows[min(place, 1)], RECIPE.row(data, max_pixels=10**6))
+        assert np.array_equal(found.rows[min(place, 1)], pixels_of(data))
     (line,) = told.messages("log")
     assert line.startswith("Left out train/cat/1.jpg: ")
 
@@ -178,31 +340,34 @@ def test_a_class_without_a_readable_picture_fails_in_words(tmp_path: Path, told:
         decoded(tmp_path, told, [zips.picture(1)], dog=b"not a picture")
 
 
+def pixels_of(raw: bytes) -> Any:
+    return image.pixels_of(raw, height=150, width=150, max_pixels=10**6)
+
+
 def decoded(folder: Path, told: Told, cats: list[bytes], *, dog: bytes | None = None) -> Split:
     """The split of these cats and one dog."""
     items = []
     for number, data in enumerate([*cats, dog or zips.picture(9)]):
         file = folder / str(number)
         file.write_bytes(data)
-        label = int(number == len(cats))
-        items.append(Item(file=str(file), name=f"train/{('cat', 'dog')[label]}/{number}.jpg", label=label))
+        label = ("cat", "dog")[number == len(cats)]
+        items.append(Item(file=str(file), name=f"train/{label}/{number}.jpg", target=label))
     return pixels.decoded(
         items,
         split="train",
         classes=["cat", "dog"],
-        recipe=RECIPE,
-        max_pixels=10**6,
+        read=pixels_of,
+        shape=SHAPE,
         file=folder / "train.uint8",
         report=told.report,
     )
 
 
 def test_each_picture_is_seen_once_an_epoch_in_another_order() -> None:
-    data = split(70)
-    twice = [row.tobytes() for rows, _ in data.batches(shuffle_seed=5).repeat(2) for row in np.asarray(rows)]
-    first, second = twice[:70], twice[70:]
-    assert sorted(first) == sorted(second) == sorted(row.tobytes() for row in data.rows)
-    assert first != second != [row.tobytes() for row in data.rows]
+    at = learner(split(70))
+    first, second = ([row.tobytes() for batch in at.batches(epoch=n) for row in batch[0]] for n in (1, 2))
+    assert sorted(first) == sorted(second) == sorted(row.tobytes() for row in at.train.rows)
+    assert first != second != [row.tobytes() for row in at.train.rows]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Small zip files of drawn pictures, as a customer might upload them."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 
@@ -12,6 +13,13 @@ def picture(seed: int, *, height: int = 12, width: int = 16) -> bytes:
     """A JPEG of noise; another seed gives another picture."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return bytes(simplejpeg.encode_jpeg(pixels, quality=90))
+
+
+def heavy_picture(seed: int, *, size: int) -> bytes:
+    """A JPEG of about so many bytes: noise in comments before a small picture."""
+    jpeg, noise = picture(seed), np.random.default_rng(seed).bytes(size)
+    comments = (noise[at : at + 65_533] for at in range(0, size, 65_533))
+    return b"".join([jpeg[:2], *(b"\xff\xfe" + struct.pack(">H", len(c) + 2) + c for c in comments), jpeg[2:]])
 
 
 def good(

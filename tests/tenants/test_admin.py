@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import accounts, credit, invoices, producers, quota_limits, quotas, scoping, spend_caps, usage
+from tenants import accounts, audit, credit, invoices, producers, quota_limits, quotas, scoping, spend_caps, usage
 from tenants.models import (
     ApiKey,
     AuditEvent,
@@ -28,6 +28,7 @@ from tenants.models import (
     Notice,
     NumberSeries,
     OperatorEvent,
+    OperatorHead,
     Plan,
     PlanChange,
     Price,
@@ -54,14 +55,14 @@ from tests.test_permissions import a_delivery
 
 TABLES: list[type[Any]] = [
     ApiKey, AuditEvent, AuditHead, ClosedMonth, CreditEntry, CreditNote, IdempotentAnswer, Invoice, InvoiceLine,
-    Membership, Notice, NumberSeries, OperatorEvent, Plan, PlanChange, Price, QuotaBucket, QuotaLease, QuotaLimit,
-    RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment, WebhookAttempt,
-    WebhookDelivery, WebhookEndpoint,
+    Membership, Notice, NumberSeries, OperatorEvent, OperatorHead, Plan, PlanChange, Price, QuotaBucket, QuotaLease,
+    QuotaLimit, RejectedSegment, SpendCap, Tenant, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment,
+    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 READ_ONLY: list[type[Any]] = [
     AuditEvent, AuditHead, ClosedMonth, CreditNote, IdempotentAnswer, Invoice, InvoiceLine, Notice, NumberSeries,
-    OperatorEvent, PlanChange, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageSegment,
-    WebhookAttempt, WebhookDelivery, WebhookEndpoint,
+    OperatorEvent, OperatorHead, PlanChange, QuotaBucket, QuotaLease, RejectedSegment, UsageDay, UsageHour, UsageMonth,
+    UsageSegment, WebhookAttempt, WebhookDelivery, WebhookEndpoint,
 ]  # fmt: skip
 
 
@@ -93,6 +94,7 @@ def busy(acme: Account, globex: Account) -> Account:
     an_invoice(acme)
     with scoping.operator():
         a_delivery(acme)
+        audit.record_of_operators(actor=ACTOR, verb="plan.change", subject="Standard")
     link_now()
     return acme
 

@@ -83,6 +83,8 @@ class _Given:
                 f"inputs.{self.name}: got datatype {self.datatype}; this model takes "
                 f"{tensor_bytes.DATATYPES[spec.dtype]}."
             )
+        if batched and len(spec.shape) == 1 and self.shape[1:] == (1,):
+            self.shape = self.shape[:1]  # Triton's models have a dimension beside the rows, and so do requests to them
         check_shape(self.shape, spec, f"inputs.{self.name}", batched=batched)
         return self.array(spec)
 
@@ -133,7 +135,9 @@ class _Asked:
         described, parts = [], []
         for name, parameters in self._wanted:
             tensor, dtype = outputs[name], self._dtype(name)
-            if (count := parameters.get("classification", 0)) > 0:
+            if (count := parameters.get("classification", 0)) > 0 and dtype == BYTES:
+                raise Invalid(f"outputs.{name}: classification takes scores, and this output is of texts.")
+            if count > 0:
                 tensor, dtype = _classes(tensor, count, self._version.entry.manifest.get("labels", [])), BYTES
             about: dict[str, Any] = {
                 "name": name,
