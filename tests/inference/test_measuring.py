@@ -162,7 +162,9 @@ def test_the_candidates_of_a_version_are_measured_and_shown(chosen: PlaneSite) -
     for name in by_file.keys() - {"broken.onnx"}:
         by_threads = by_file[name]["milliseconds_by_threads_and_batch"]
         assert by_threads.keys() == {str(count) for count in measuring.thread_counts()}
-        assert all(by_rows.keys() == {str(rows) for rows in BATCH_SIZES} for by_rows in by_threads.values())
+        for by_rows in by_threads.values():  # up to the first batch that is too long to be served
+            assert by_rows
+            assert by_rows.keys() == {str(rows) for rows in BATCH_SIZES[: len(by_rows)]}
     best = measuring.chosen(measuring.from_json(found["table"]))
     assert (found["engine"], found["file"]) == (best.candidate.engine, best.candidate.file)
     assert found["best_batch"] == best.best_rows
