@@ -181,12 +181,11 @@ def _paced(job: TrainingJob) -> tuple[float, float]:
 
 def _rows_to_train(wanted: Wanted) -> int | None:
     """The rows of all epochs; none if the recipe has no epochs, or steps that are not of so many rows."""
-    names = ("epochs", "steps_per_epoch", "batch_size")
-    epochs, steps, batch_size = (wanted.parameters.get(name) for name in names)
-    if epochs is None or (steps and batch_size is None):
+    epochs, steps = (wanted.parameters.get(name) for name in ("epochs", "steps_per_epoch"))
+    if epochs is None or (steps and "batch_size" not in wanted.parameters):
         return None
     if steps:
-        return int(epochs) * int(steps) * int(batch_size)
+        return int(epochs) * int(steps) * int(wanted.parameters["batch_size"])
     return int(epochs) * rows_of(datasets.load_manifest(wanted.dataset).of("train"))
 
 

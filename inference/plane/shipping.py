@@ -151,6 +151,7 @@ def adopt_dead(root: Path) -> int:
             adopted += 1
         finally:
             os.close(lock)
+    spool.remove_empty(root)
     return adopted
 
 

@@ -5,6 +5,7 @@ A producer is one process with a folder and a lock file of its own. It appends f
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -236,10 +237,33 @@ class Spool:
 def _new_folder(root: Path, producer: str) -> tuple[Path, int]:
     """A producer's folder and its lock; it has its name only once it is locked, so that none adopts it meanwhile."""
     draft = root / f".{producer}"
-    draft.mkdir(parents=True)
-    lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return draft.rename(root / producer), lock
+    while True:
+        draft.mkdir(parents=True)
+        try:
+            lock = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # taken for what a dead process left
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return draft.rename(root / producer), lock
+        except FileNotFoundError:
+            os.close(lock)
+
+
+def remove_empty(root: Path) -> None:
+    """Removes folders without segments that processes left which died while they made or gave up theirs."""
+    for folder in root.iterdir():
+        if folder.name.startswith("."):
+            lock = adopt(folder)
+            with contextlib.suppress(OSError):  # its process lives, or another one is at it
+                if lock is not None:
+                    (folder / LOCK).unlink()
+                folder.rmdir()
+            if lock is not None:
+                os.close(lock)
+        elif not (folder / LOCK).exists():
+            with contextlib.suppress(OSError):  # a rejected segment waits there for the operator
+                folder.rmdir()
 
 
 def _sync_and_close(file: int) -> None:

@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Container
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from django.core.files.storage import default_storage
 
@@ -40,7 +41,7 @@ def fetch(folder: Path, *, tenant_id: str, job_id: str, sha256: str) -> Path | N
     """A readable copy of the checkpoint in `folder`; none if it is not whole."""
     name, path = _name(tenant_id, job_id, sha256), folder / sha256
     try:
-        stored = default_storage.open(name, "rb")
+        stored = cast(BinaryIO, default_storage.open(name, "rb"))
         with keys.opened(stored, tenant_id=tenant_id, sha256=sha256) as content, path.open("wb") as copy:
             shutil.copyfileobj(content, copy, CHUNK)
         with path.open("rb") as file:

@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import fcntl
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -131,6 +133,47 @@ def test_what_was_not_shipped_stays_to_be_adopted(tmp_path: Path, closed: list[S
     assert lock is not None
     os.close(lock)
     assert [path.suffix for path in spool.segments_of(spooled.folder)] == [".closed"]
+
+
+def test_folders_of_processes_that_died_while_they_made_or_gave_them_up_are_removed(
+    tmp_path: Path, closed: list[Segment]
+) -> None:
+    living = make(tmp_path, closed)
+    for name in (".plane-locked", ".plane-bare", "plane-given-up", "plane-rejected"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".plane-locked" / spool.LOCK).touch()
+    (tmp_path / "plane-rejected" / "1.rejected").touch()
+    making = tmp_path / ".plane-making"
+    making.mkdir()
+    lock = os.open(making / spool.LOCK, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    spool.remove_empty(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {living.producer, "plane-rejected", making.name}
+    os.close(lock)
+    spool.remove_empty(tmp_path)
+    assert not making.exists()
+
+
+def test_a_folder_is_made_however_often_others_sweep(tmp_path: Path, closed: list[Segment]) -> None:
+    over = threading.Event()
+
+    def sweep() -> None:
+        while not over.is_set():
+            spool.remove_empty(tmp_path)
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        made = [make(tmp_path, closed) for _ in range(300)]
+    finally:
+        over.set()
+        for sweeper in sweepers:
+            sweeper.join()
+    assert {path.name for path in tmp_path.iterdir()} == {one.producer for one in made}
+    assert all(spool.adopt(one.folder) is None for one in made), "each is locked by its maker"
+    for one in made:
+        one.release()
 
 
 def test_an_idle_spool_says_so_and_one_with_records_closes_them(tmp_path: Path, closed: list[Segment]) -> None:
