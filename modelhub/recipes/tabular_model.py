@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelhub.recipes.columns import Layout
-from modelhub.recipes.onnx_graph import Graph
+from modelhub.recipes.onnx_graph import FLOAT, Graph
 
 # Values that lie further out than so many standard deviations are taken for that many.
 FARTHEST = 8.0
@@ -102,4 +102,4 @@ def _standardised_nodes(graph: Graph, layout: Layout) -> list[str]:
     values = graph.node("Sub", values, graph.constant(_means(layout)))
     values = graph.node("Div", values, graph.constant(_spreads(layout)))
     values = graph.node("Clip", values, graph.constant(-FARTHEST), graph.constant(FARTHEST))
-    return [graph.node("Where", missing, zero, values), graph.node("Cast", missing, to=1)]
+    return [graph.node("Where", missing, zero, values), graph.node("Cast", missing, to=FLOAT)]

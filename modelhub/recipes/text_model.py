@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modelhub.recipes.onnx_graph import Graph
+from modelhub.recipes.onnx_graph import FLOAT, INT32, Graph
 
 WIDTHS = (2, 3, 4)
 # Where a padded place must not be the largest.
@@ -84,7 +84,7 @@ def write_onnx(model: Any, path: Path) -> None:
 def _there(graph: Graph, numbers: str) -> str:
     """1 where there is something and 0 at padding: (rows, length, 1)."""
     something = graph.node("Greater", numbers, graph.constant(0, np.int32))
-    return graph.node("Unsqueeze", graph.node("Cast", something, to=1), graph.constant([2], np.int64))
+    return graph.node("Unsqueeze", graph.node("Cast", something, to=FLOAT), graph.constant([2], np.int64))
 
 
 def _convolution_nodes(graph: Graph, model: Any, values: str, there: str) -> list[str]:
@@ -101,21 +101,9 @@ def _convolution_nodes(graph: Graph, model: Any, values: str, there: str) -> lis
 
 
 def _recurrent_nodes(graph: Graph, model: Any, values: str, there: str) -> list[str]:
-    layer = model.get_layer("recurrent")
-    cells = [layer.forward_layer.cell, layer.backward_layer.cell]
     lengths = graph.node("ReduceSum", there, graph.constant([1, 2], np.int64), keepdims=0)
-    # Keras and ONNX have the gates in one order: update, reset, new; both add the recurrent bias before the reset.
-    states = graph.node(
-        "GRU",
-        graph.node("Transpose", values, perm=[1, 0, 2]),
-        graph.constant(np.stack([np.asarray(cell.kernel).T for cell in cells])),
-        graph.constant(np.stack([np.asarray(cell.recurrent_kernel).T for cell in cells])),
-        graph.constant(np.stack([np.ravel(np.asarray(cell.bias)) for cell in cells])),
-        graph.node("Cast", lengths, to=6),
-        direction="bidirectional",
-        hidden_size=cells[0].units,
-        linear_before_reset=1,
-    )
+    along = graph.node("Transpose", values, perm=[1, 0, 2])
+    states = graph.bidirectional(along, model.get_layer("recurrent"), graph.node("Cast", lengths, to=INT32))
     # (length, directions, rows, units) to (rows, length, directions × units).
     states = graph.node("Transpose", states, perm=[2, 0, 1, 3])
     states = graph.node("Reshape", states, graph.constant([0, 0, -1], np.int64))

@@ -1,15 +1,14 @@
 """Sentences of one language into another: the recipe `translator`."""
 
-import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelhub import evaluation
+from modelhub.recipes import rows
 from modelhub.recipes.base import Interface, Manifest, Parameter
 from modelhub.recipes.learning import Example, Learner, PathOf, Tensors
 from modelhub.recipes.schedule import training_parameters
@@ -107,11 +106,8 @@ class Pair:
 
 def pairs(items: Iterable["Item"]) -> Iterator[Pair]:
     """The rows of the data set's files, in their order."""
-    for item in items:
-        with Path(item.file).open(encoding="utf-8") as lines:
-            for line in lines:
-                row = json.loads(line)
-                yield Pair(row["name"], row["source"], row["target"], row.get("group", ""))
+    for row in rows.read(items):
+        yield Pair(row["name"], row["source"], row["target"], row.get("group", ""))
 
 
 class Translator:

@@ -9,23 +9,19 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from modelhub.recipes.onnx_graph import INT64, Graph
 from modelhub.seq2seq import DECODER, ENCODER, IMPOSSIBLE, SETTINGS, Settings
 
-OPSET = 17
-IR_VERSION = 9
 EPSILON = 1e-6
 MAX_POSITIONS = 512
 
 Weights = Mapping[str, NDArray[np.float32]]
-# Of a tensor: sizes, and names of those that are free.
-Shape = Sequence[str | int]
+# Name, dtype, and sizes with the names of those that are free.
+Tensor = tuple[str, str, tuple[str | int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +72,10 @@ def encoder_graph(weights: Weights, sizes: Sizes) -> bytes:
     valid = graph.node(
         "Less",
         places,
-        graph.node("Unsqueeze", graph.node("Cast", "lengths", to=TensorProto.INT64), graph.integers([1])),
+        graph.node("Unsqueeze", graph.node("Cast", "lengths", to=INT64), graph.integers([1])),
     )
-    bias = graph.node("Where", valid, graph.numbers(0.0), graph.numbers(IMPOSSIBLE))
-    graph.node("Unsqueeze", bias, graph.integers([1, 2]), output="mask")
+    bias = graph.node("Where", valid, graph.constant(0.0), graph.constant(IMPOSSIBLE))
+    graph.node("Unsqueeze", bias, graph.integers([1, 2]), result="mask")
     ends = graph.node("Unsqueeze", length, graph.integers([0]))
     place_values = graph.node("Slice", graph.positions, graph.integers([0]), ends, graph.integers([0]))
     embedded = graph.node("Add", graph.node("Gather", graph.embedding, "tokens", axis=0), place_values)
@@ -87,18 +83,14 @@ def encoder_graph(weights: Weights, sizes: Sizes) -> bytes:
     shape = graph.node("Concat", rows_and_length, graph.integers([sizes.heads, sizes.head_width]), axis=0)
     for layer in range(sizes.encoder_layers):
         state = _encoder_layer(graph, f"encoder.{layer}", state, shape)
-    state = graph.norm("encoder.norm", state)
+    state = graph.normed("encoder.norm", state)
     for layer in range(sizes.decoder_layers):
         pair = graph.linear(f"decoder.{layer}.cross.key_value", state)
-        key, value = graph.nodes("Split", 2, pair, graph.integers([sizes.width] * 2), axis=1)
-        graph.node("Transpose", graph.node("Reshape", key, shape), perm=[0, 2, 3, 1], output=f"cross_key_{layer}")
-        graph.node("Transpose", graph.node("Reshape", value, shape), perm=[0, 2, 1, 3], output=f"cross_value_{layer}")
+        key, value = graph.nodes("Split", pair, graph.integers([sizes.width] * 2), results=2, axis=1)
+        graph.node("Transpose", graph.node("Reshape", key, shape), perm=[0, 2, 3, 1], result=f"cross_key_{layer}")
+        graph.node("Transpose", graph.node("Reshape", value, shape), perm=[0, 2, 1, 3], result=f"cross_value_{layer}")
     return graph.written(
-        inputs=[
-            _tensor("tokens", TensorProto.INT32, ["rows", "length"]),
-            _tensor("lengths", TensorProto.INT32, ["rows"]),
-        ],
-        outputs=_sources(sizes),
+        inputs=[("tokens", "int32", ("rows", "length")), ("lengths", "int32", ("rows",))], outputs=_sources(sizes)
     )
 
 
@@ -122,23 +114,23 @@ def decoder_graph(weights: Weights, sizes: Sizes, *, banned: Sequence[int]) -> b
     )
     for layer in range(sizes.decoder_layers):
         state = _decoder_layer(graph, layer, state, by_row)
-    logits = graph.node("MatMul", graph.norm("decoder.norm", state), graph.projection)
+    logits = graph.node("MatMul", graph.normed("decoder.norm", state), graph.projection)
     allowed = np.zeros((1, sizes.vocabulary), np.float32)
     allowed[:, list(banned)] = IMPOSSIBLE
-    likely = graph.node("Add", graph.node("LogSoftmax", logits, axis=-1), graph.numbers(allowed))
+    likely = graph.node("Add", graph.node("LogSoftmax", logits, axis=-1), graph.constant(allowed))
     summed = graph.node("Add", likely, graph.node("Reshape", "scores", graph.integers([-1, 1])))
     across = graph.node(
         "Concat", graph.integers([-1]), graph.node("Mul", beam, graph.integers([sizes.vocabulary])), axis=0
     )
     count = graph.node("Mul", beam, graph.integers([2]))
-    graph.nodes("TopK", 2, graph.node("Reshape", summed, across), count, axis=1, outputs=["best", "places"])
+    graph.nodes("TopK", graph.node("Reshape", summed, across), count, results=["best", "places"], axis=1)
     return graph.written(inputs=_decoder_inputs(sizes), outputs=_decoder_outputs(sizes))
 
 
 def _encoder_layer(graph: "_Graph", name: str, state: str, shape: str) -> str:
     sizes = graph.sizes
-    together = graph.linear(f"{name}.self.query_key_value", graph.norm(f"{name}.self.norm", state))
-    parts = graph.nodes("Split", 3, together, graph.integers([sizes.width] * 3), axis=1)
+    together = graph.linear(f"{name}.self.query_key_value", graph.normed(f"{name}.self.norm", state))
+    parts = graph.nodes("Split", together, graph.integers([sizes.width] * 3), results=3, axis=1)
     query, key, value = (graph.node("Reshape", part, shape) for part in parts)
     looked = graph.attention(
         graph.node("Transpose", query, perm=[0, 2, 1, 3]),
@@ -152,114 +144,89 @@ def _encoder_layer(graph: "_Graph", name: str, state: str, shape: str) -> str:
 
 def _decoder_layer(graph: "_Graph", layer: int, state: str, by_row: str) -> str:
     sizes, name = graph.sizes, f"decoder.{layer}"
-    together = graph.linear(f"{name}.self.query_key_value", graph.norm(f"{name}.self.norm", state))
-    parts = graph.nodes("Split", 3, together, graph.integers([sizes.width] * 3), axis=1)
+    together = graph.linear(f"{name}.self.query_key_value", graph.normed(f"{name}.self.norm", state))
+    parts = graph.nodes("Split", together, graph.integers([sizes.width] * 3), results=3, axis=1)
     one_step = graph.integers([-1, sizes.heads, 1, sizes.head_width])
     query, key, value = (graph.node("Reshape", part, one_step) for part in parts)
-    key = graph.lengthened(f"past_key_{layer}", key, output=f"key_{layer}")
-    value = graph.lengthened(f"past_value_{layer}", value, output=f"value_{layer}")
+    key = graph.lengthened(f"past_key_{layer}", key, result=f"key_{layer}")
+    value = graph.lengthened(f"past_value_{layer}", value, result=f"value_{layer}")
     looked = graph.attention(query, graph.node("Transpose", key, perm=[0, 1, 3, 2]), value)
     state = graph.added(f"{name}.self.output", looked, to=state)
 
     # The hypotheses of a row look at the one source together: nothing of it is repeated for each.
-    query = graph.linear(f"{name}.cross.query", graph.norm(f"{name}.cross.norm", state))
+    query = graph.linear(f"{name}.cross.query", graph.normed(f"{name}.cross.norm", state))
     query = graph.node("Transpose", graph.node("Reshape", query, by_row), perm=[0, 2, 1, 3])
     looked = graph.attention(query, f"cross_key_{layer}", f"cross_value_{layer}", mask="mask")
     state = graph.added(f"{name}.cross.output", looked, to=state)
     return graph.feed_forward(f"{name}.inner", state)
 
 
-def _tensor(name: str, dtype: int, shape: Shape) -> Any:
-    return helper.make_tensor_value_info(name, dtype, shape)
-
-
-def _sources(sizes: Sizes) -> list[Any]:
-    found = [_tensor("mask", TensorProto.FLOAT, ["rows", 1, 1, "length"])]
+def _sources(sizes: Sizes) -> list[Tensor]:
+    found: list[Tensor] = [("mask", "float32", ("rows", 1, 1, "length"))]
     for layer in range(sizes.decoder_layers):
-        key: Shape = ["rows", sizes.heads, sizes.head_width, "length"]
-        value: Shape = ["rows", sizes.heads, "length", sizes.head_width]
-        found.append(_tensor(f"cross_key_{layer}", TensorProto.FLOAT, key))
-        found.append(_tensor(f"cross_value_{layer}", TensorProto.FLOAT, value))
+        found.append((f"cross_key_{layer}", "float32", ("rows", sizes.heads, sizes.head_width, "length")))
+        found.append((f"cross_value_{layer}", "float32", ("rows", sizes.heads, "length", sizes.head_width)))
     return found
 
 
-def _caches(sizes: Sizes, *, prefix: str, rows: str, steps: str) -> list[Any]:
-    shape: Shape = [rows, sizes.heads, steps, sizes.head_width]
+def _caches(sizes: Sizes, *, prefix: str, rows: str, steps: str) -> list[Tensor]:
+    shape = (rows, sizes.heads, steps, sizes.head_width)
     return [
-        _tensor(f"{prefix}{kind}_{layer}", TensorProto.FLOAT, shape)
+        (f"{prefix}{kind}_{layer}", "float32", shape)
         for layer in range(sizes.decoder_layers)
         for kind in ("key", "value")
     ]
 
 
-def _decoder_inputs(sizes: Sizes) -> list[Any]:
+def _decoder_inputs(sizes: Sizes) -> list[Tensor]:
     return [
-        _tensor("tokens", TensorProto.INT32, ["rows", "beam"]),
-        _tensor("parents", TensorProto.INT32, ["hypotheses"]),
-        _tensor("scores", TensorProto.FLOAT, ["rows", "beam"]),
-        _tensor("position", TensorProto.INT64, [1]),
+        ("tokens", "int32", ("rows", "beam")),
+        ("parents", "int32", ("hypotheses",)),
+        ("scores", "float32", ("rows", "beam")),
+        ("position", "int64", (1,)),
         *_sources(sizes),
         *_caches(sizes, prefix="past_", rows="earlier", steps="steps"),
     ]
 
 
-def _decoder_outputs(sizes: Sizes) -> list[Any]:
+def _decoder_outputs(sizes: Sizes) -> list[Tensor]:
     return [
-        _tensor("best", TensorProto.FLOAT, ["rows", "candidates"]),
-        _tensor("places", TensorProto.INT64, ["rows", "candidates"]),
+        ("best", "float32", ("rows", "candidates")),
+        ("places", "int64", ("rows", "candidates")),
         *_caches(sizes, prefix="", rows="hypotheses", steps="more"),
     ]
 
 
-class _Graph:
-    """A graph while it is built: nodes in the order of their running, and the constants that they use."""
+class _Graph(Graph):
+    """A graph of a Transformer's parts, with the weights by their names."""
 
     def __init__(self, weights: Weights, sizes: Sizes) -> None:
+        super().__init__()
         self.sizes = sizes
         self._weights = weights
-        self._nodes: list[Any] = []
-        self._constants: dict[str, Any] = {}
         embedding = weights["embedding"]
-        self.embedding = self._constant("embedding", embedding * np.float32(np.sqrt(sizes.width)))
-        self.positions = self._constant("positions", positions(sizes.width))
+        self.embedding = self.constant(embedding * np.float32(np.sqrt(sizes.width)))
+        self.positions = self.constant(positions(sizes.width))
 
     @property
     def projection(self) -> str:
         """The embedding again, as the matrix (width, vocabulary) that states are told apart by."""
-        return self._constant("projection", np.ascontiguousarray(self._weights["embedding"].T))
-
-    def nodes(
-        self, operation: str, count: int, *inputs: str, outputs: list[str] | None = None, **how: Any
-    ) -> list[str]:
-        """Adds a node; gives the names of its outputs."""
-        outputs = outputs or [f"{operation.lower()}_{len(self._nodes)}_{n}" for n in range(count)]
-        self._nodes.append(helper.make_node(operation, list(inputs), outputs, name=outputs[0] + "_node", **how))
-        return outputs
-
-    def node(self, operation: str, *inputs: str, output: str | None = None, **how: Any) -> str:
-        """Adds a node of one output; gives its name."""
-        return self.nodes(operation, 1, *inputs, outputs=[output] if output else None, **how)[0]
+        return self.constant(self._weights["embedding"].T)
 
     def integers(self, values: int | list[int]) -> str:
-        words = "_".join(map(str, values)) + "_" if isinstance(values, list) else str(values)
-        return self._constant(f"integers_{words}", np.array(values, np.int64))
+        return self.constant(values, np.int64)
 
-    def numbers(self, values: Any) -> str:
-        return self._constant(f"numbers_{len(self._constants)}", np.array(values, np.float32))
-
-    def norm(self, name: str, state: str) -> str:
-        """Layer normalisation (Ba et al. 2016)."""
-        gamma, beta = self._weight(f"{name}.gamma"), self._weight(f"{name}.beta")
-        return self.node("LayerNormalization", state, gamma, beta, axis=-1, epsilon=EPSILON)
+    def normed(self, name: str, state: str) -> str:
+        return self.norm(state, self._weights[f"{name}.gamma"], self._weights[f"{name}.beta"], epsilon=EPSILON)
 
     def linear(self, name: str, state: str) -> str:
         """State (n, inputs) times kernel (inputs, outputs) plus bias; the runtime makes one node of it."""
-        product = self.node("MatMul", state, self._weight(f"{name}.kernel"))
-        return self.node("Add", product, self._weight(f"{name}.bias"))
+        product = self.node("MatMul", state, self.constant(self._weights[f"{name}.kernel"]))
+        return self.node("Add", product, self.constant(self._weights[f"{name}.bias"]))
 
     def attention(self, query: str, key: str, value: str, mask: str | None = None) -> str:
         """Query (…, heads, n, head width) by key (…, head width, m) and value (…, m, head width) to (… × n, width)."""
-        scale = self.numbers(1 / np.sqrt(self.sizes.head_width))
+        scale = self.constant(1 / np.sqrt(self.sizes.head_width))
         scores = self.node("Mul", self.node("MatMul", query, key), scale)
         if mask:
             scores = self.node("Add", scores, mask)
@@ -271,24 +238,16 @@ class _Graph:
         return self.node("Add", self.linear(name, change), to)
 
     def feed_forward(self, name: str, state: str) -> str:
-        inner = self.node("Relu", self.linear(f"{name}.hidden", self.norm(f"{name}.norm", state)))
+        inner = self.node("Relu", self.linear(f"{name}.hidden", self.normed(f"{name}.norm", state)))
         return self.added(f"{name}.output", inner, to=state)
 
-    def lengthened(self, past: str, new: str, *, output: str) -> str:
+    def lengthened(self, past: str, new: str, *, result: str) -> str:
         """The cache of each hypothesis's parent with the new step behind it."""
-        return self.node("Concat", self.node("Gather", past, "parents", axis=0), new, axis=2, output=output)
+        return self.node("Concat", self.node("Gather", past, "parents", axis=0), new, axis=2, result=result)
 
-    def written(self, *, inputs: list[Any], outputs: list[Any]) -> bytes:
-        graph = helper.make_graph(self._nodes, "translator", inputs, outputs, list(self._constants.values()))
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        onnx.checker.check_model(model)
-        found: bytes = model.SerializeToString()
-        return found
-
-    def _weight(self, name: str) -> str:
-        return self._constant(name, self._weights[name])
-
-    def _constant(self, name: str, array: NDArray[Any]) -> str:
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
-        return name
+    def written(self, *, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bytes:
+        for name, dtype, shape in inputs:
+            self.input(name, dtype, shape)
+        for name, dtype, shape in outputs:
+            self.output(name, name, dtype, shape)
+        return self.as_bytes("translator")
