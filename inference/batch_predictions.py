@@ -19,7 +19,6 @@ from tenants import audit, budgets, notices, spend_caps, usage
 from tenants.budgets import Budget
 from tenants.errors import Conflict, NotFound, OverQuota
 from tenants.models import Meter, Tenant
-from tenants.usage import UsageEvent
 
 MAX_ATTEMPTS = 3
 PRODUCER = "batch"
@@ -340,14 +339,8 @@ def _bill(job: BatchPrediction, answered: int, now: datetime) -> None:
     Never more of them than the job's budget pays at the price of now.
     """
     paid = paid_rows(job=job, now=now)
-    kind, _, key = job.created_by.partition(":")
-    event = UsageEvent(
-        id=job.pk,
-        at_ms=int(now.timestamp() * 1000),
-        tenant=job.tenant_id,
-        key=key if kind == "key" else "",
-        deployment=job.deployment_name,
-        version=str(job.version),
-        meters={Meter.BATCH_PREDICTIONS: answered if paid is None else min(answered, paid)},
-    )
-    usage.record(events=[event], producer=PRODUCER, segment_id=f"{PRODUCER}:{job.pk}")
+    usage.record_job(
+        job=job.pk, tenant=job.tenant_id, asked_by=job.created_by, now=now, producer=PRODUCER,
+        deployment=job.deployment_name, version=str(job.version),
+        meter=Meter.BATCH_PREDICTIONS, quantity=answered if paid is None else min(answered, paid),
+    )  # fmt: skip

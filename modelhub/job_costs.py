@@ -7,7 +7,6 @@ from modelhub.models import TrainerJob
 from tenants import budgets, usage
 from tenants.budgets import Budget
 from tenants.models import Meter
-from tenants.usage import UsageEvent
 
 PRODUCER = "training"
 
@@ -30,14 +29,7 @@ def bill(job: TrainerJob, *, seconds: Decimal, version: str, now: datetime) -> N
     Never more of them than the job's budget pays at the price of now. Call it last in a transaction.
     """
     paid = paid_seconds(job=job, now=now)
-    kind, _, key = job.created_by.partition(":")
-    event = UsageEvent(
-        id=job.pk,
-        at_ms=int(now.timestamp() * 1000),
-        tenant=job.tenant_id,
-        key=key if kind == "key" else "",
-        deployment="",
-        version=version,
-        meters={Meter.TRAINING_SECONDS: seconds if paid is None else min(seconds, paid)},
-    )
-    usage.record(events=[event], producer=PRODUCER, segment_id=f"{PRODUCER}:{job.pk}")
+    usage.record_job(
+        job=job.pk, tenant=job.tenant_id, asked_by=job.created_by, version=version, now=now, producer=PRODUCER,
+        meter=Meter.TRAINING_SECONDS, quantity=seconds if paid is None else min(seconds, paid),
+    )  # fmt: skip

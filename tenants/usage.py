@@ -118,6 +118,24 @@ def record(*, events: Iterable[UsageEvent], producer: str, segment_id: str) -> b
     )
 
 
+def record_job(
+    *, job: str, tenant: str, asked_by: str, meter: Meter, quantity: Quantity, version: str, now: datetime,
+    producer: str, deployment: str = "",
+) -> bool:  # fmt: skip
+    """Adds what a job used, once a job, on the bill of the key that asked for it; like `record`."""
+    kind, _, key = asked_by.partition(":")
+    event = UsageEvent(
+        id=job,
+        at_ms=int(now.timestamp() * 1000),
+        tenant=tenant,
+        key=key if kind == "key" else "",
+        deployment=deployment,
+        version=version,
+        meters={meter: quantity},
+    )
+    return record(events=[event], producer=producer, segment_id=f"{producer}:{job}")
+
+
 def _written(meter: str, quantity: Quantity) -> int | str:
     if meter not in METERS:
         raise ValueError(f"an event counts {meter!r}; expected one of {', '.join(sorted(METERS))}")

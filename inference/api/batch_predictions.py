@@ -118,11 +118,13 @@ class BatchPredictionsView(TenantView):
     )
     def get(self, request: Request) -> Response:
         """The tenant's batch predictions, newest first."""
-        query = self.query(BatchPredictionQuery)
-        rows = batch_predictions.rows(tenant=self.caller.tenant)
-        for name, column in (("state", "state"), ("deployment", "deployment_name"), ("dataset", "dataset_id")):
-            if name in query:
-                rows = rows.filter(**{column: query[name]})
+        rows = self.filtered(
+            batch_predictions.rows(tenant=self.caller.tenant),
+            BatchPredictionQuery,
+            state="state",
+            deployment="deployment_name",
+            dataset="dataset_id",
+        )
         return self.page(rows, BatchPredictionSerializer)
 
     @extend_schema(

@@ -194,11 +194,13 @@ class EvaluationsView(TenantView):
     )
     def get(self, request: Request) -> Response:
         """The tenant's evaluations, newest first."""
-        query = self.query(EvaluationQuery)
-        rows = evaluations.rows(tenant=self.caller.tenant)
-        for name, column in (("state", "state"), ("model", "version__model__name"), ("dataset", "dataset_id")):
-            if name in query:
-                rows = rows.filter(**{column: query[name]})
+        rows = self.filtered(
+            evaluations.rows(tenant=self.caller.tenant),
+            EvaluationQuery,
+            state="state",
+            model="version__model__name",
+            dataset="dataset_id",
+        )
         return self.page(rows, EvaluationSerializer)
 
     @extend_schema(

@@ -247,11 +247,13 @@ class TrainingJobsView(TenantView):
     )
     def get(self, request: Request) -> Response:
         """The tenant's jobs, newest first."""
-        query = self.query(TrainingJobQuery)
-        rows = training.rows(tenant=self.caller.tenant)
-        for name, column in (("state", "state"), ("model", "model_name"), ("dataset", "dataset_id")):
-            if name in query:
-                rows = rows.filter(**{column: query[name]})
+        rows = self.filtered(
+            training.rows(tenant=self.caller.tenant),
+            TrainingJobQuery,
+            state="state",
+            model="model_name",
+            dataset="dataset_id",
+        )
         return self.page(rows, TrainingJobSerializer)
 
     @extend_schema(

@@ -78,6 +78,13 @@ class TenantView(APIView):
         reader.is_valid(raise_exception=True)
         return cast(dict[str, Any], reader.validated_data)
 
+    def filtered(
+        self, rows: models.QuerySet[Any], serializer: type[StrictSerializer], **columns: str
+    ) -> models.QuerySet[Any]:
+        """The rows of which each column has what the query parameter of its name asks for."""
+        query = self.query(serializer)
+        return rows.filter(**{column: query[name] for name, column in columns.items() if name in query})
+
     def page(self, rows: models.QuerySet[Any], serializer: type[BaseSerializer[Any]], **context: Any) -> Response:
         """One page of a list."""
         paginator = self.pagination_class()

@@ -266,10 +266,10 @@ class WebhookDeliveriesView(TenantView):
     )
     def get(self, request: Request) -> Response:
         """The tenant's webhook deliveries, newest first: which message went where, and what became of it."""
-        query = self.query(WebhookDeliveryQuery)
-        filters = {"endpoint": "endpoint_id", "kind": "notice__kind", "state": "state"}
-        wanted = {column: query[name] for name, column in filters.items() if name in query}
-        rows = deliveries.rows(tenant=self.caller.tenant).filter(**wanted)
+        rows = self.filtered(
+            deliveries.rows(tenant=self.caller.tenant), WebhookDeliveryQuery,
+            endpoint="endpoint_id", kind="notice__kind", state="state",
+        )  # fmt: skip
         return self.page(rows, WebhookDeliverySerializer)
 
 

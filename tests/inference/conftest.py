@@ -18,11 +18,12 @@ from tests.publishing import CNN, IDENTITY, TINY, make_key, publish
 
 @dataclass
 class PlaneSite:
-    """A site with the tenants acme and globex, and acme's deployments `tiny`, `identity` and `cats`."""
+    """A site with three tenants: acme deploys `tiny`, `identity` and `cats`, globex and initech nothing yet."""
 
     site: LiveSite
     acme_key: str
     globex_key: str
+    initech_key: str
     files: dict[str, Path]
 
     def client(self, key: str | None = None) -> httpx.Client:
@@ -37,12 +38,13 @@ class PlaneSite:
 
 
 def open_site(site: LiveSite, files: dict[str, Path]) -> PlaneSite:
-    for tenant in ("acme", "globex"):
+    for tenant in ("acme", "globex", "initech"):
         site.manage("create_tenant", tenant)
     publish(site, tenant="acme", model="tiny", path=files["tiny.tflite"], deployment="tiny", **TINY)
     publish(site, tenant="acme", model="identity", path=files["identity.tflite"], deployment="identity", **IDENTITY)
     publish(site, tenant="acme", model="cats", path=files["cnn.int8.tflite"], deployment="cats", **CNN)
-    return PlaneSite(site, make_key(site, "acme"), make_key(site, "globex"), files)
+    acme, globex, initech = (make_key(site, tenant) for tenant in ("acme", "globex", "initech"))
+    return PlaneSite(site, acme, globex, initech, files)
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +65,14 @@ def plane(model_files: dict[str, Path]) -> Iterator[PlaneSite]:
 
 @pytest.fixture(scope="session")
 def speaking(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
-    """The plane with the deployments `vowels`, `ages` and, of both tenants, `speller`, whose recipes are of tests."""
+    """The plane with the deployments `vowels`, `ages` and, of initech too, `speller`, whose recipes are of tests."""
     fake = pipelines.of_texts(tmp_path_factory.mktemp("fake"), recipe=pipelines.FakeSpeller.name)
     texts = pipelines.of_texts(tmp_path_factory.mktemp("texts"))
     for tenant, name, about in (
         ("acme", "vowels", texts),
         ("acme", "ages", pipelines.of_a_table(tmp_path_factory.mktemp("table"))),
         ("acme", "speller", fake),
-        ("globex", "speller", fake),
+        ("initech", "speller", fake),
     ):
         publish(plane.site, tenant=tenant, model=name, deployment=name, **about)
     return plane

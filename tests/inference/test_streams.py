@@ -78,7 +78,7 @@ def test_a_deadline_ends_it_with_an_error(client: httpx.Client) -> None:
 
 
 def test_a_tenant_has_a_few_streams_and_who_leaves_frees_his_at_the_next_step(speaking: PlaneSite) -> None:
-    with speaking.client() as client, speaking.client(speaking.globex_key) as other:
+    with speaking.client() as client, speaking.client(speaking.initech_key) as other:
         begun: list[Iterator[str]] = []
         with contextlib.ExitStack() as held:
             for _ in range(MOST_OF_TENANT):
@@ -97,7 +97,7 @@ def test_a_tenant_has_a_few_streams_and_who_leaves_frees_his_at_the_next_step(sp
 
 
 def test_a_stream_is_billed_once_and_so_is_what_was_left_halfway(speaking: PlaneSite) -> None:
-    with speaking.client(speaking.globex_key) as client:
+    with speaking.client(speaking.initech_key) as client:
         query = {"meter": "predictions", "deployment": "speller"}
 
         def billed() -> float:

@@ -1,7 +1,6 @@
 """Large files in parts to a real server: it is killed between them, and its memory stays what it was."""
 
 import hashlib
-import json
 import re
 import signal
 import zipfile
@@ -13,29 +12,16 @@ import httpx
 import psutil
 import pytest
 
-from tests.live import LiveSite, live_site
+from tests.live import LiveSite
 from tests.modelhub import zips
+from tests.modelhub.uploading import api, site
 
 PICTURES, PICTURE_BYTES = 32, 5_000_000
 PART_BYTES = 16 * 1024**2
 # Of the 160 MB that come, lie, are checked and go out again. The server itself has about 150 MB.
 MOST_GROWTH = 80_000_000
 
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
-    with live_site(tmp_path_factory.mktemp("var")) as site:
-        site.manage("create_tenant", "acme")
-        made = site.manage("create_api_key", "acme", "--name", "test", "--scopes", "read,manage", "--json")
-        site.env["TEST_KEY"] = json.loads(made)["key"]
-        yield site
-
-
-@pytest.fixture
-def api(site: LiveSite) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {site.env['TEST_KEY']}"}
-    with httpx.Client(base_url=f"{site.url}/api/v1", headers=headers, timeout=120) as client:
-        yield client
+__all__ = ["api", "site"]
 
 
 @pytest.fixture
