@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference import batching
-from inference.batching import Queue, Work
+from inference.queueing import Queue
+from inference.work import Work
 
 
 class Lane(Protocol):

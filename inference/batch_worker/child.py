@@ -21,12 +21,13 @@ from django.conf import settings
 from inference import batching
 from inference.batch_worker import task as tasks
 from inference.batch_worker.task import LINES_FILE, Task
-from inference.batching import Joining, Reply, Work
+from inference.batching import Joining
 from inference.cells import column
 from inference.engines import measuring, piped
 from inference.engines.base import Engine, Tensors, blank
 from inference.engines.catalog import ENGINES
 from inference.engines.piped import Piped
+from inference.work import Reply, Work
 from modelhub import recipes, signatures
 from modelhub.recipes import serving
 from modelhub.recipes.learning import Example

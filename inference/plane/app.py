@@ -16,7 +16,6 @@ import psutil
 from django.conf import settings
 
 from inference import access_log
-from inference.batching import HostRows, Work
 from inference.plane import gate, metrics, routes, tracing, watch
 from inference.plane.access import Accesses
 from inference.plane.cache import Cache
@@ -37,7 +36,9 @@ from inference.plane.traffic import Traffic
 from inference.plane.versions import Versions
 from inference.plane.watch import Watch
 from inference.protocols.base import Asked, Found
+from inference.queueing import HostRows
 from inference.scheduling import EngineThreads, Lane
+from inference.work import Work
 from tenants.errors import DeadlineExceeded, Refusal
 
 # So long a call that is no prediction may wait for what is cold.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inference.batching import Reply, Work
 from inference.engines.base import Tensors
 from inference.plane import clock
+from inference.work import Reply, Work
 from tenants.usage_sums import Counted
 
 if TYPE_CHECKING:

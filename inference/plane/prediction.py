@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference import batching
-from inference.batching import Work
 from inference.plane import cache, gate, routing, streams, traffic
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry, UnknownDeployment, VersionEntry
 from inference.plane.exchange import Exchange, Waiting
@@ -26,6 +25,7 @@ from inference.plane.traffic import Traffic
 from inference.plane.versions import LoadedVersion, Versions
 from inference.protocols.base import Call, Found, PredictRequest, decompressed
 from inference.scheduling import EngineThreads
+from inference.work import Work
 from tenants.errors import TooLarge
 
 # A body above this is parsed in a thread, so that it does not hold up the loop; one that is not JSON costs nothing.

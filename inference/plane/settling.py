@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from inference.batching import Work
 from inference.plane import clock, routes
 from inference.plane.cache import Cache
 from inference.plane.exchange import Answer, Exchange, HeaderList
@@ -16,6 +15,7 @@ from inference.plane.shadow import Shadows
 from inference.plane.spool import Spool, frame
 from inference.plane.statistics import Statistics, Tally, bucket
 from inference.protocols.base import WireProtocol
+from inference.work import Work
 from tenants.api import problems
 from tenants.errors import DeadlineExceeded, Refusal
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inference.batching import HostRows, Reply, Work
 from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import VersionEntry
 from inference.plane.versions import LoadedVersion, Versions
+from inference.queueing import HostRows
+from inference.work import Reply, Work
 from tenants.errors import Refusal
 
 MOST_UNDER_WAY = 32

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 
-from inference.batching import Reply, Work
 from inference.engines.base import BadRows
 from inference.plane.exchange import Exchange
 from inference.plane.settling import Settling
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import Call
+from inference.work import Reply, Work
 from modelhub.recipes.learning import Streaming
 from tenants.errors import OverQuota, Refusal, Unavailable
 

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from inference import batching
-from inference.batching import HostRows, Joining, Queue, Work
+from inference.batching import Joining
 from inference.engines.base import Tensor, Tensors, blank
 from inference.engines.piped import Piped
 from inference.plane import loading
 from inference.plane.directory import VersionEntry
 from inference.plane.loading import Loaded
 from inference.plane.statistics import bucket, no_counts
+from inference.queueing import HostRows, Queue
+from inference.work import Work
 from tenants.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import orjson
 
-from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.directory import DeploymentEntry, Directory, KeyEntry
 from inference.plane.exchange import Answer, Request
 from inference.plane.shadow import Shadows
 from inference.plane.statistics import Statistics
 from inference.plane.versions import LoadedVersion, Versions
+from inference.work import Reply
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, Refusal, TooLarge, UnsupportedMedia
 

@@ -11,13 +11,13 @@ import multipart
 import numpy as np
 import orjson
 
-from inference.batching import Reply
 from inference.cells import cell
 from inference.engines.base import Tensors
 from inference.plane.exchange import Answer
 from inference.plane.versions import LoadedVersion
 from inference.protocols import tensorflow_serving
 from inference.protocols.base import Asked, Call, PredictRequest, Route, json_answer, parse_json
+from inference.work import Reply
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline
 from modelhub.signatures import BYTES, TensorSpec

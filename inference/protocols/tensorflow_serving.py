@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane import routing
 from inference.plane.directory import DeploymentEntry, UnknownDeployment, VersionEntry
@@ -24,6 +23,7 @@ from inference.protocols.base import (
     json_answer,
     parse_json,
 )
+from inference.work import Reply
 from modelhub.signatures import TensorSpec
 from tenants.errors import FieldError, Invalid, NotFound, Refusal
 

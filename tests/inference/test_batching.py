@@ -1,54 +1,18 @@
 """The batcher: order, bounds, and failures that stay with the request that caused them."""
 
 import time
-from collections.abc import Mapping
 from typing import NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import HostRows, Joining, Queue, Reply, Work, fill, run
+from inference.batching import Joining, fill, run
 from inference.engines.base import BadRows, Tensor, Tensors
-from tenants.errors import DeadlineExceeded, Invalid, OverQuota, Unavailable
-
-
-class Doubling:
-    """A fake engine that doubles its rows and remembers how many came at once."""
-
-    name = "doubling"
-    outside_bytes = 0
-    per_thread = True
-    gone = False
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def run(self, inputs: Tensors) -> dict[str, Tensor]:
-        self.batches.append(len(inputs["x"]))
-        return {"y": inputs["x"] * 2}
-
-    def close(self) -> None: ...
-
-
-def work(*values: float, deadline: float | None = None, bucket: int = 0, priority: int = 0) -> Work:
-    def render(outputs: Mapping[str, Tensor]) -> Reply:
-        return Reply(repr(outputs["y"].ravel().tolist()).encode())
-
-    inputs = {"x": np.array(values, dtype=np.float32).reshape(-1, 1)}
-    return Work(
-        rows=len(values), deadline=deadline or time.monotonic() + 60, render=render, inputs=inputs, bucket=bucket,
-        priority=priority,
-    )  # fmt: skip
-
-
-def queue(
-    best: int = 4, limit: int = 100, host: HostRows | None = None, tenant_id: str = "acme", usual: int | None = None
-) -> Queue:
-    return Queue(
-        best_rows=best, limit=limit, host=host or HostRows(1000), tenant_id=tenant_id, usual_bucket=usual
-    )  # fmt: skip
+from inference.work import Reply, Work
+from tenants.errors import DeadlineExceeded, Invalid
+from tests.inference.works import Doubling, queue, work
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9), max_size=20), st.integers(1, 8))
@@ -102,53 +66,6 @@ def test_rows_of_one_bucket_run_together_in_their_order_and_nobody_is_passed_ove
     assert not lane.in_use
 
 
-def test_a_long_input_leaves_the_batch_of_the_short_ones_behind_it_whole() -> None:
-    lane = queue(best=4, usual=8)
-    works = [work(1, bucket=8), work(2, bucket=64), work(3, bucket=8), work(4, bucket=64), work(5, bucket=8)]
-    for one in works:
-        lane.put(one)
-    assert lane.has_long()
-    assert [lane.take(0) for _ in range(4)] == [[works[0], works[2], works[4]], [works[1]], [works[3]], []]
-    assert not lane.has_long()
-
-
-def test_work_of_another_bucket_whose_caller_left_gives_its_turn_to_the_next() -> None:
-    lane = queue()
-    left, short, long = work(1, bucket=8), work(2, bucket=16), work(3, bucket=8)
-    for one in (left, short, long):
-        lane.put(one)
-    lane.forget(left)
-    assert [lane.take(0), lane.take(0), lane.take(0)] == [[short], [long], []]
-
-
-def test_what_has_rows_left_is_next_even_if_something_urgent_of_another_bucket_came() -> None:
-    lane = queue(best=2)
-    large, urgent = work(1, 2, 3, bucket=8), work(4, bucket=16, priority=1)
-    lane.put(large)
-    first = lane.take(0)
-    run(first, engine=Doubling(), prepare=None, joining=Joining(best_rows=2))
-    lane.put(urgent)
-    lane.ran(first)
-    assert [lane.take(0), lane.take(0)] == [[large], [urgent]]
-
-
-def test_rows_longer_than_a_whole_batch_leave_a_thread_to_the_others() -> None:
-    lane = Queue(best_rows=4, limit=100, host=HostRows(1000), tenant_id="acme", usual_bucket=8, most_huge=1)
-    huge, more, long, short = work(1, bucket=64), work(2, bucket=64), work(3, bucket=32), work(4, bucket=8)
-    for one in (huge, more, long, short):
-        lane.put(one)
-    first = lane.take(0)
-    assert (first, lane.ready) == ([huge], True)
-    for expected in ([long], [short]):
-        assert lane.take(0) == expected  # by another thread, though `more` came before
-        lane.ran(expected)
-    assert (lane.take(0), lane.ready, bool(lane), lane.in_use) == ([], False, True, True)
-    lane.ran(first)
-    assert (lane.ready, lane.take(0)) == (True, [more])
-    lane.ran([more])
-    assert not lane.in_use
-
-
 class Refusing(Doubling):
     """A fake engine that refuses rows of 13, and says which they are."""
 
@@ -181,84 +98,6 @@ def test_what_comes_out_for_no_rows_needs_no_engine_where_it_is_known() -> None:
     engine, one = Refusing(), work()
     run([one], engine=engine, prepare=None, joining=Joining(best_rows=4, nothing={"y": np.zeros(0, np.float32)}))
     assert (one.answer, engine.batches) == (Reply(b"[]"), [])
-
-
-def test_a_batch_takes_whole_requests_up_to_the_best_size() -> None:
-    lane = queue(best=4)
-    for rows in ([1.0], [2.0, 3.0], [4.0, 5.0], [6.0]):
-        lane.put(work(*rows))
-    assert [len(lane.take(0)), len(lane.take(0)), len(lane.take(0))] == [2, 2, 0]
-
-
-def test_a_full_queue_refuses_its_tenant_and_a_full_host_everyone() -> None:
-    lane = queue(limit=2)
-    lane.put(work(1, 2))
-    with pytest.raises(OverQuota):
-        lane.put(work(3))
-    host = HostRows(4)
-    for tenant_id, rows in (("acme", 2), ("globex", 1), ("initech", 1)):
-        queue(host=host, tenant_id=tenant_id).put(work(*range(rows)))
-    with pytest.raises(Unavailable) as refused:
-        queue(host=host, tenant_id="umbrella").put(work(3))
-    assert refused.value.retry_after
-
-
-def test_a_tenant_with_many_deployments_has_one_part_of_the_host() -> None:
-    host = HostRows(12)
-    lanes = [queue(limit=4, host=host, tenant_id="flood") for _ in range(5)]
-    for lane in (*lanes, *lanes)[:6]:
-        lane.put(work(1))
-    for lane in lanes:
-        with pytest.raises(OverQuota) as refused:
-            lane.put(work(1))
-        assert refused.value.retry_after
-    other = queue(host=host, tenant_id="quiet")
-    for _ in range(3):
-        other.put(work(1))
-    assert lanes[0].take(0)  # as another has come, its part is smaller: what it gives back is for others first
-    with pytest.raises(OverQuota):
-        lanes[0].put(work(1))
-
-
-def test_who_has_less_than_an_even_part_is_told_that_the_host_is_full() -> None:
-    host = HostRows(16)
-    for tenant_id, rows in (("first", 8), ("second", 4), ("third", 2), ("fourth", 1)):
-        queue(host=host, tenant_id=tenant_id).put(work(*range(rows)))
-    with pytest.raises(Unavailable):
-        queue(host=host, tenant_id="fourth").put(work(1))
-    for tenant_id in ("first", "second"):
-        with pytest.raises(OverQuota):
-            queue(host=host, tenant_id=tenant_id).put(work(1))
-
-
-@settings(deadline=None)
-@given(
-    st.integers(2, 60),
-    st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3), st.integers(0, 30), st.booleans()), max_size=60),
-)
-def test_no_tenant_holds_more_than_the_host_had_room_for(limit: int, steps: list[tuple[str, int, int, bool]]) -> None:
-    host = HostRows(limit)
-    lanes = {(tenant, at): queue(1, 1000, host, tenant) for tenant in "abcd" for at in range(4)}
-    waiting = dict.fromkeys("abcd", 0)
-    for tenant, at, rows, take in steps:
-        lane, asked = lanes[tenant, at], min(rows, limit // 2)
-        if take:
-            waiting[tenant] -= sum(one.rows for one in lane.take(0))
-            continue
-        room, refusal = limit - sum(waiting.values()), None
-        try:
-            lane.put(work(*range(asked)))
-        except (OverQuota, Unavailable) as error:
-            refusal = error
-        own = waiting[tenant]
-        assert (refusal is None) == (asked <= room if not own else own + asked <= room - asked)
-        if refusal is None:
-            waiting[tenant] += asked
-        else:
-            even = limit // (sum(held > 0 for held in waiting.values()) + 1)
-            assert isinstance(refusal, OverQuota) == (own > 0 and own + asked > even)
-        assert host.queued == sum(waiting.values()) <= limit
-        assert sum(held > 0 for held in waiting.values()) != 1 or host.queued <= limit // 2
 
 
 def test_work_whose_caller_left_is_dropped_before_it_runs() -> None:
@@ -433,20 +272,6 @@ def test_what_has_no_rows_runs_each_request_alone() -> None:
     run(works, engine=engine, prepare=None, joining=Joining(best_rows=8, batched=False))
     assert [one.answer and one.answer.body for one in works] == [b"[2.0, 4.0]", b"[6.0]"]
     assert engine.batches == [2, 1]
-
-
-def test_work_that_is_forgotten_frees_its_place_at_once() -> None:
-    lane = queue(limit=2)
-    left = work(1, 2)
-    lane.put(left)
-    lane.forget(left)
-    lane.forget(left)
-    assert (lane.rows, lane.host.queued) == (0, 0)
-    stayed = work(3)
-    lane.put(stayed)
-    assert lane.take(0) == [stayed]
-    lane.forget(stayed)
-    assert (lane.rows, lane.host.queued) == (0, 0)
 
 
 def test_whatever_goes_wrong_in_a_batch_its_thread_lives() -> None:

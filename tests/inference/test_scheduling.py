@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.batching import HostRows, Queue, Work
+from inference.queueing import HostRows, Queue
 from inference.scheduling import Turns
+from inference.work import Work
 
 
 @dataclass(eq=False)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from inference.batching import HostRows, Reply, Work
 from inference.engines.base import Tensor, Tensors
 from inference.engines.measuring import Candidate, Measured
 from inference.plane import loading
 from inference.plane.directory import VersionEntry
 from inference.plane.loading import Loaded
 from inference.plane.versions import Versions
+from inference.queueing import HostRows
+from inference.work import Reply, Work
 from modelhub.signatures import Signature
 from tenants.errors import Unavailable
 

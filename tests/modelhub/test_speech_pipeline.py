@@ -2,13 +2,14 @@
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from modelhub.recipes.learning import Tensors
-from modelhub.recipes.speech import interface, language
+from modelhub.recipes.speech import interface, language, settings
 from modelhub.recipes.speech.pipeline import SpeechPipeline
 from modelhub.recipes.speech.settings import Settings
 from modelhub.sounds import NotASound
@@ -114,3 +115,50 @@ def test_probabilities_become_an_answer() -> None:
 def test_a_sample_is_a_usual_sound() -> None:
     found = PIPELINE.encode(PIPELINE.sample(2))
     assert found["frames"].tolist() == [150, 150]
+
+
+class Counting:
+    """A fake engine that hears the same letter in each step, and remembers how many frames it was given."""
+
+    def __init__(self) -> None:
+        self.frames: list[int] = []
+
+    def run(self, inputs: Tensors) -> Tensors:
+        (frames,) = inputs["frames"].tolist()
+        assert np.all(inputs["features"][0, :frames].any(axis=-1))
+        assert not frames or not inputs["features"][0, frames:].any()  # of silence no frame is heard
+        self.frames.append(frames)
+        scores = np.full((1, settings.steps_of(inputs["features"].shape[1]), len(ALPHABET) + 1), -9, np.float32)
+        scores[..., ALPHABET.index("g")] = 0
+        return {"log_probabilities": scores, "steps": np.asarray([settings.steps_of(frames)], np.int32)}
+
+
+def streamed(*files: bytes) -> tuple[list[dict[str, Any]], Tensors, list[int]]:
+    """What is told before the end, what comes of it, and how many frames each time."""
+    engine, told = Counting(), []
+    steps = PIPELINE.stream(given(*files), engine)
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            return told, end.value, engine.frames
+
+
+def test_streamed_the_first_second_comes_first_then_twice_as_much_and_the_end_is_the_plain_answer() -> None:
+    told, outputs, frames = streamed(file(4.5))
+    assert frames == [100, 200, 400, 450]
+    assert [(one["text"], one["seconds"]) for one in told] == [("g", 1.0), ("g", 2.0), ("g", 4.0)]
+    plain = PIPELINE.decode(Counting().run(PIPELINE.encode(given(file(4.5)))))
+    assert {name: tensor.tolist() for name, tensor in outputs.items()} == {
+        name: tensor.tolist() for name, tensor in plain.items()
+    }
+
+
+@pytest.mark.parametrize(("seconds", "loudness", "frames"), [(1.0, 0.1, 100), (3.0, 0.00001, 0)])
+def test_what_is_short_or_silent_is_answered_at_once(seconds: float, loudness: float, frames: int) -> None:
+    assert streamed(file(seconds, loudness=loudness))[::2] == ([], [frames])
+
+
+def test_what_is_no_sound_is_refused_before_anything_is_told() -> None:
+    with pytest.raises(NotASound, match="hello"):
+        next(PIPELINE.stream(given(b"hello"), Counting()))

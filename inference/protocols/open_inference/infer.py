@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 
 from inference import tensor_bytes
-from inference.batching import Reply
 from inference.engines.base import Tensor, Tensors
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import Call, PredictRequest, as_array, as_numbers, as_texts, check_shape, parse_json
+from inference.work import Reply
 from modelhub.signatures import BYTES, TensorSpec
 from tenants.errors import Invalid, Refusal
 
