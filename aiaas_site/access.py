@@ -8,8 +8,9 @@ from django.http.response import HttpResponseBase
 
 from inference import access_log
 from inference.access_log import PATH_CHARACTERS, Access, claimed, written_time
-from tenants import addresses, ids, origin
+from tenants import ids, origin
 from tenants.accounts import Caller
+from tenants.keys import addresses
 from tenants.origin import Origin
 
 PLANE = "control"

@@ -29,9 +29,9 @@ from inference.plane import asgi as plane_asgi
 from inference.plane import events, metrics
 from inference.plane.app import Plane
 from inference.plane.routes import takes
-from tenants import key_uses
 from tenants.api import problems
 from tenants.errors import NotFound, Refusal, TooLarge, Unavailable
+from tenants.keys import key_uses
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

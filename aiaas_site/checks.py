@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 
-from tenants import addresses
+from tenants.keys import addresses
 
 DURABILITIES = ("process", "disk")
 

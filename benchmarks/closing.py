@@ -80,7 +80,7 @@ def prepare(*, tenants: int, hours: int) -> int:
 
 def measure(*, tenants: int = 10_000, hours: int = 100) -> Result:
     """Closes the month of so many tenants, after it has filled the database for it."""
-    from tenants import closing
+    from tenants.invoicing import closing
 
     rows = prepare(tenants=tenants, hours=hours)
     began = time.perf_counter()

@@ -134,8 +134,9 @@ def _over_all(site: LiveSite) -> dict[str, Any]:
     django.setup()
     from django.db import connection
 
-    from tenants import operator_reports, scoping
+    from tenants import scoping
     from tenants.models import Price
+    from tenants.reports import operator_reports
 
     months = [date(2026, 10, 1)]
     found: dict[str, Any] = {}

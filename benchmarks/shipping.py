@@ -93,7 +93,8 @@ def _tenants(count: int, *, prefix: str) -> list[str]:
     """Tenants whose month has a bucket, as those who predict have."""
     from django.utils import timezone
 
-    from tenants import accounts, quotas, scoping
+    from tenants import accounts, scoping
+    from tenants.limits import quotas
     from tenants.models import Plan
 
     with scoping.operator():

@@ -9,7 +9,8 @@ class InferenceConfig(AppConfig):
     def ready(self) -> None:
         from inference import batch_predictions, deployments
         from modelhub.datasets import lifecycle
-        from tenants import api_keys, quota_limits
+        from tenants.keys import api_keys
+        from tenants.limits import quota_limits
 
         api_keys.existing_deployments = deployments.existing
         lifecycle.know_holder(batch_predictions.held_files)

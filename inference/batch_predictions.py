@@ -15,9 +15,11 @@ from inference.models import BatchPrediction
 from modelhub import storage
 from modelhub.models import JobState
 from modelhub.storage import Staging
-from tenants import audit, budgets, notices, spend_caps, usage
-from tenants.budgets import Budget
+from tenants import audit, notices
 from tenants.errors import Conflict, NotFound, OverQuota
+from tenants.ledger import usage
+from tenants.limits import budgets, spend_caps
+from tenants.limits.budgets import Budget
 from tenants.models import Meter, Tenant
 
 MAX_ATTEMPTS = 3

@@ -7,11 +7,12 @@ from decimal import Decimal
 from inference.models import Deployment
 from modelhub import recipes
 from modelhub.models import Dataset, DatasetState
-from tenants import budgets, quotes
-from tenants.budgets import Budget
 from tenants.errors import Conflict, FieldError, Invalid
+from tenants.limits import budgets
+from tenants.limits.budgets import Budget
 from tenants.models import Meter, Tenant
-from tenants.quotes import Quote
+from tenants.pricing import quotes
+from tenants.pricing.quotes import Quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Statistics of deployments: brought by every server process each few seconds, kept as minutes and hours, read back.
 
-They are for people who look after a deployment; what is billed is in the ledger (`tenants/usage.py`), which loses
-nothing. A process that is killed takes the last seconds of its statistics along.
+They are for people who look after a deployment; what is billed is in the ledger (`tenants/ledger/usage.py`), which
+loses nothing. A process that is killed takes the last seconds of its statistics along.
 """
 
 from collections.abc import Iterable, Mapping

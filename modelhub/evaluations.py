@@ -11,11 +11,13 @@ from django.db.models import QuerySet
 from modelhub import datasets, recipes, registry, training_limits, training_requests
 from modelhub.job_queue import Hold, JobQueue
 from modelhub.models import Dataset, EvaluatedSplit, Evaluation, JobState, ModelVersion
-from tenants import audit, budgets, notices, quotes, spend_caps
-from tenants.budgets import Budget
+from tenants import audit, notices
 from tenants.errors import FieldError, Invalid, NotFound
+from tenants.limits import budgets, spend_caps
+from tenants.limits.budgets import Budget
 from tenants.models import Meter, Tenant
-from tenants.quotes import Quote
+from tenants.pricing import quotes
+from tenants.pricing.quotes import Quote
 
 # Starting the process and the version alone takes as long.
 LEAST_SECONDS = Decimal(5)

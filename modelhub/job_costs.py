@@ -4,8 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 
 from modelhub.models import TrainerJob
-from tenants import budgets, usage
-from tenants.budgets import Budget
+from tenants.ledger import usage
+from tenants.limits import budgets
+from tenants.limits.budgets import Budget
 from tenants.models import Meter
 
 PRODUCER = "training"

@@ -14,11 +14,13 @@ from modelhub import recipes, search_space, training, training_limits, training_
 from modelhub.models import JobState, Search, SearchMethod, TrainingJob
 from modelhub.recipes.base import checked
 from modelhub.training_requests import Wanted
-from tenants import audit, budgets, quotes, spend_caps
-from tenants.budgets import Budget
+from tenants import audit
 from tenants.errors import Conflict, NotFound, OverQuota
+from tenants.limits import budgets, spend_caps
+from tenants.limits.budgets import Budget
 from tenants.models import Meter, Tenant
-from tenants.quotes import Quote
+from tenants.pricing import quotes
+from tenants.pricing.quotes import Quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from modelhub.job_queue import Hold, JobQueue, LeaseLost, Stop, lease_end
 from modelhub.models import JobState, ModelVersion, Search, TrainingJob, TrainingLogLine
 from modelhub.recipes.learning import Monitor
 from modelhub.training_requests import Request, Wanted
-from tenants import audit, notices, spend_caps
+from tenants import audit, notices
+from tenants.limits import spend_caps
 from tenants.models import Tenant
 
 __all__ = ["Hold", "LeaseLost", "Stop", "budget_of"]

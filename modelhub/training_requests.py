@@ -10,11 +10,12 @@ from typing import Any
 from modelhub import datasets, recipes, training_limits
 from modelhub.models import Dataset, DatasetState, JobState, ModelVersion, TrainingJob
 from modelhub.recipes import base
-from tenants import budgets, quotes
-from tenants.budgets import Budget
 from tenants.errors import Conflict, FieldError, Invalid
+from tenants.limits import budgets
+from tenants.limits.budgets import Budget
 from tenants.models import Meter, Tenant
-from tenants.quotes import Quote
+from tenants.pricing import quotes
+from tenants.pricing.quotes import Quote
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 # Starting, converting and checking alone take longer.

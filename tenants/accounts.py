@@ -10,10 +10,12 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
-from tenants import api_keys, audit, plan_history
-from tenants.api_keys import Rights
+from tenants import audit
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
+from tenants.keys import api_keys
+from tenants.keys.api_keys import Rights
 from tenants.models import ApiKey, Membership, Plan, Role, Tenant
+from tenants.pricing import plan_history
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,58}[a-z0-9])?")
 ROLE_SCOPES: dict[str, frozenset[str]] = {

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from django.db.models import QuerySet
 
-from tenants import csv_cells
 from tenants.errors import Invalid
 from tenants.models import AuditEvent, Tenant
+from tenants.reports import csv_cells
 
 CSV_ROWS = 50_000
 CSV_COLUMNS = (

@@ -23,7 +23,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, scoping
+from tenants.keys import api_keys
 from tenants.models import Plan, Role, Tenant
 
 # The cast has passwords that nobody guards: hashing them well takes longer than most tests.

@@ -20,7 +20,10 @@ from rest_framework.test import APIClient
 from inference.models import BatchPrediction, Deployment, DeploymentLabel, DeploymentTarget
 from modelhub import datasets, storage
 from modelhub.models import Dataset, Evaluation, Model, ModelVersion, Search, TrainingJob
-from tenants import accounts, api_keys, closing, credit, quota_limits, scoping, spend_caps
+from tenants import accounts, scoping
+from tenants.invoicing import closing, credit
+from tenants.keys import api_keys
+from tenants.limits import quota_limits, spend_caps
 from tenants.models import Notice, Price, Tenant, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.conftest import Account
 from tests.modelhub import recordings, zips

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelhub.signatures import Signature
-from tenants.addresses import Network
-from tenants.api_keys import KeyRefused
 from tenants.errors import NotFound, Unavailable
-from tenants.quota_limits import Limit
+from tenants.keys.addresses import Network
+from tenants.keys.api_keys import KeyRefused
+from tenants.limits.quota_limits import Limit
 
 STALE_AFTER = 5.0
 

@@ -21,10 +21,11 @@ from django.utils import timezone
 
 from inference.plane.event_sources import SOURCES, News, Seen, Source
 from inference.plane.gate import Receive, Scope, Send
-from tenants import addresses, api_keys, scoping
+from tenants import scoping
 from tenants.api import problems
 from tenants.api.authentication import presented_key
 from tenants.errors import Denied, MethodNotAllowed, NotFound, OverQuota, Refusal, Unauthenticated, Unavailable
+from tenants.keys import addresses, api_keys
 from tenants.models import ApiKey
 
 SCOPE = "read"

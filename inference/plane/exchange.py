@@ -11,7 +11,7 @@ import numpy as np
 from inference.engines.base import Tensors
 from inference.plane import clock
 from inference.work import Reply, Work
-from tenants.usage_sums import Counted
+from tenants.ledger.usage_sums import Counted
 
 if TYPE_CHECKING:
     from inference.plane.cache import Key
@@ -112,7 +112,7 @@ class Exchange:
         return self.version.entry
 
     def payload(self, work: Work) -> bytes:
-        """The record, as `tenants.usage.encode` would write it; names hold nothing that JSON would escape."""
+        """The record, as `tenants.ledger.usage.encode` would write it; names hold nothing that JSON would escape."""
         assert self.key is not None
         assert self.deployment is not None
         version = self.served

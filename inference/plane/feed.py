@@ -28,10 +28,12 @@ from inference.plane.directory import (
 )
 from modelhub.models import ModelVersion
 from modelhub.signatures import from_json as signature_from_json
-from tenants import api_keys, quota_limits, scoping
+from tenants import scoping
+from tenants.keys import api_keys
+from tenants.limits import quota_limits
+from tenants.limits.quota_limits import Limit
+from tenants.limits.quotas import RECALL
 from tenants.models import ApiKey, QuotaLimit, SpendCap, Tenant
-from tenants.quota_limits import Limit
-from tenants.quotas import RECALL
 
 CHANNEL = "directory"
 HEARTBEAT = 1.0

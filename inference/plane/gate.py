@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.plane.directory import Directory, KeyEntry
-from tenants import addresses, key_uses
-from tenants.addresses import Network
-from tenants.api_keys import KeyRefused
 from tenants.errors import Denied, Invalid, TooLarge, Unauthenticated
+from tenants.keys import addresses, key_uses
+from tenants.keys.addresses import Network
+from tenants.keys.api_keys import KeyRefused
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

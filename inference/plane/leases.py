@@ -17,11 +17,11 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from inference.plane import clock
 from inference.plane.directory import KeyEntry, TenantEntry
 from inference.plane.rate_limit import Lease, RateLimit
-from tenants import quota_limits, quotas, spend_caps
 from tenants.errors import OverQuota, Refusal, Unavailable
+from tenants.limits import quota_limits, quotas, spend_caps
+from tenants.limits.quota_limits import Address, Limit
+from tenants.limits.quotas import Ask, Grant, Held
 from tenants.models import Period, QuotaMeter
-from tenants.quota_limits import Address, Limit
-from tenants.quotas import Ask, Grant, Held
 
 BLOCK_SHARE = 20
 LARGEST_BLOCK = 50_000

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tenants import quota_limits
+from tenants.limits import quota_limits
+from tenants.limits.quota_limits import Limit
+from tenants.limits.quotas import ALWAYS, Grant
 from tenants.models import Period
-from tenants.quota_limits import Limit
-from tenants.quotas import ALWAYS, Grant
 
 LOW_SHARE = 4
 WARNED_SHARE = 5  # Answers carry a warning once less than this part is left of a day or a month.

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from inference.plane import clock, spool
 from inference.plane.spool import LOCK, Idle, Segment
-from tenants import producers, usage
 from tenants.errors import NotFound
-from tenants.usage import Brought
-from tenants.usage_sums import Sums
+from tenants.ledger import producers, usage
+from tenants.ledger.usage import Brought
+from tenants.ledger.usage_sums import Sums
 
 ADOPT_SECONDS = 10.0
 # Shipping takes a thirtieth of the time at most, so that it does not slow down who answers: the busier a process is,

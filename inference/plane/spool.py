@@ -22,7 +22,7 @@ import google_crc32c
 
 from inference.plane import clock
 from tenants.errors import Unavailable
-from tenants.usage_sums import Counted, Sums
+from tenants.ledger.usage_sums import Counted, Sums
 
 OPEN, CLOSED = ".open", ".closed"
 LOCK = "lock"

@@ -12,7 +12,8 @@ from django.db.models import Q, Sum
 from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import files
 from modelhub.storage.blobs import PRODUCER, logger
-from tenants import producers, scoping, usage
+from tenants import scoping
+from tenants.ledger import producers, usage
 from tenants.models import Meter
 
 HOUR = timedelta(hours=1)

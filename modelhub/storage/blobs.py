@@ -22,7 +22,8 @@ from django.db.models.functions import Greatest
 
 from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import files, keys
-from tenants import scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
 
 ROWS_A_QUERY = 5000
 PRODUCER = "storage"

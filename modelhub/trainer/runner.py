@@ -27,8 +27,9 @@ from modelhub.trainer import brief
 from modelhub.trainer.brief import FAULT
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, STOP_FILE
-from tenants import archive, scoping
+from tenants import scoping
 from tenants.errors import Refusal
+from tenants.ledger import archive
 
 SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4

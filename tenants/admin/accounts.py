@@ -13,10 +13,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tenants import accounts, billing, closing, invoices, pricing, quotas, usage_reports
+from tenants import accounts, pricing
 from tenants.admin.base import Form, VerbAdmin, actor, become
 from tenants.errors import NotFound, Refusal
+from tenants.invoicing import billing, closing, invoices
+from tenants.limits import quotas
 from tenants.models import Membership, Tenant
+from tenants.reports import usage_reports
 
 
 @admin.register(Tenant)

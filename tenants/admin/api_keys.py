@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tenants import api_keys
 from tenants.admin.base import Form, VerbAdmin, actor, become
 from tenants.errors import Refusal
+from tenants.keys import api_keys
 from tenants.models import ApiKey, Tenant
 
 MADE = ("tenant", "name", "scopes", "networks", "deployments", "expires_at")

@@ -7,10 +7,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tenants import billing, plan_history, prices
 from tenants.admin.base import Form, Inline, RecordedAdmin
 from tenants.errors import Refusal
+from tenants.invoicing import billing
 from tenants.models import Plan, Price
+from tenants.pricing import plan_history, prices
 
 RULE = "Prices that have begun stay as they are: they have been billed by. Add one that begins later instead."
 

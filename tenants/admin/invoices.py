@@ -12,9 +12,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tenants import credit, invoice_csv, invoice_pdf, invoices, pricing
+from tenants import pricing
 from tenants.admin.base import Form, Inline, ReadOnlyAdmin, VerbAdmin, actor, become
 from tenants.errors import Refusal
+from tenants.invoicing import credit, invoice_csv, invoice_pdf, invoices
 from tenants.models import (
     ClosedMonth,
     CreditEntry,

@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from tenants import quota_limits, spend_caps
 from tenants.admin.base import Form, ReadOnlyAdmin, VerbAdmin, actor, become
+from tenants.limits import quota_limits, spend_caps
 from tenants.models import QuotaBucket, QuotaLease, QuotaLimit, SetBy, SpendCap, Tenant
 
 

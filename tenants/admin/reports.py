@@ -10,10 +10,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from tenants import operator_reports, pricing, report_tables
+from tenants import pricing
 from tenants.admin.base import Admin
 from tenants.errors import FieldError, Invalid, Refusal
-from tenants.report_tables import Table
+from tenants.reports import operator_reports, report_tables
+from tenants.reports.report_tables import Table
 
 if TYPE_CHECKING:
     Base = Admin

@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.http import HttpRequest
 
-from tenants import producers
 from tenants.admin.base import Form, ReadOnlyAdmin, VerbAdmin, actor
 from tenants.admin.reports import ReportPages
+from tenants.ledger import producers
 from tenants.models import RejectedSegment, UsageDay, UsageHour, UsageMonth, UsageProducer, UsageSegment
 
 

@@ -7,11 +7,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import api_keys
 from tenants.accounts import Caller
 from tenants.api import openapi
 from tenants.api.serializers import StrictSerializer
 from tenants.api.views import TenantView
+from tenants.keys import api_keys
 from tenants.models import Role
 
 

@@ -9,10 +9,11 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
-from tenants import accounts, addresses, api_keys, scoping
+from tenants import accounts, scoping
 from tenants.accounts import Caller
-from tenants.addresses import Address
 from tenants.errors import Unauthenticated
+from tenants.keys import addresses, api_keys
+from tenants.keys.addresses import Address
 from tenants.models import Membership
 
 

@@ -14,12 +14,13 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import credit, invoice_csv, invoice_pdf, invoices, pricing
+from tenants import pricing
 from tenants.api import openapi
 from tenants.api.pagination import Place, bad_cursor, page_of
 from tenants.api.serializers import PageQuery, PlainDecimalField, StrictSerializer
 from tenants.api.views import TenantView
-from tenants.billing import Bill
+from tenants.invoicing import credit, invoice_csv, invoice_pdf, invoices
+from tenants.invoicing.billing import Bill
 from tenants.models import CreditEntry, CreditNote, Invoice, InvoiceLine, InvoiceState, LineKind, Meter, PriceModel
 
 PDF, CSV = "application/pdf", "text/csv"

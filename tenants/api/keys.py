@@ -11,11 +11,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import api_keys, rates, scoping
+from tenants import scoping
 from tenants.api import openapi
 from tenants.api.authentication import sender
 from tenants.api.serializers import PageQuery, StrictSerializer
 from tenants.api.views import TenantView, idempotent
+from tenants.keys import api_keys
+from tenants.limits import rates
 from tenants.models import ApiKey
 
 LEAK_REPORTS_PER_MINUTE = 30

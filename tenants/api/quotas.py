@@ -9,14 +9,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import quota_limits, quota_status, spend_caps
 from tenants.api import openapi
 from tenants.api.pagination import Place, bad_cursor, page_of
 from tenants.api.serializers import PageQuery, PlainDecimalField, StrictSerializer
 from tenants.api.views import TenantView, idempotent
+from tenants.limits import quota_limits, quota_status, spend_caps
+from tenants.limits.quota_status import State
 from tenants.models import Period, QuotaLimit, QuotaMeter, SetBy, Tenant
 from tenants.models.quotas import HIGHEST_LIMIT, SCOPE_LENGTH
-from tenants.quota_status import State
 
 SCOPE_HELP = "`tenant`, `key:` and the id of a key, or `deployment:` and the name of a deployment"
 SIDES = [(side, side) for side in (quota_limits.PLAN, *SetBy.values)]

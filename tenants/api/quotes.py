@@ -6,9 +6,9 @@ from typing import Any
 from rest_framework import serializers
 
 from tenants.api.serializers import PlainDecimalField
-from tenants.budgets import Budget
+from tenants.limits.budgets import Budget
 from tenants.models import Meter
-from tenants.quotes import Quote
+from tenants.pricing.quotes import Quote
 
 EXPECTED = "Expected an amount of money in the currency of your plan, as 2.50."
 

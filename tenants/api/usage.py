@@ -18,13 +18,14 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from tenants import pricing, usage_csv, usage_reports
+from tenants import pricing
 from tenants.api import openapi
 from tenants.api.pagination import Place, bad_cursor, page_of
 from tenants.api.serializers import PageQuery, PlainDecimalField
 from tenants.api.views import TenantView
 from tenants.models import Meter
-from tenants.usage_reports import GROUPS, MOST_DAYS, WIDTHS, Report, Total
+from tenants.reports import usage_csv, usage_reports
+from tenants.reports.usage_reports import GROUPS, MOST_DAYS, WIDTHS, Report, Total
 
 EXPECTED = "Expected an ISO date (2026-11-01) or a time on a full hour (2026-11-01T13:00:00Z; a + is %2B in a URL)."
 

@@ -14,12 +14,13 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from tenants import idempotency, quota_status, scoping
+from tenants import idempotency, scoping
 from tenants.accounts import Caller
 from tenants.api.pagination import NewestFirst
 from tenants.api.parsers import StrictJSONParser
 from tenants.api.serializers import StrictSerializer
 from tenants.errors import FieldError, Invalid, LengthRequired, NotFound
+from tenants.limits import quota_status
 
 UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 

@@ -1,4 +1,7 @@
-"""Prices times quantities: pure, in exact arithmetic, rounded once for each line of an invoice, half to even."""
+"""Prices times quantities: pure, in exact arithmetic, rounded once for each line of an invoice, half to even.
+
+Only `prices`, `plan_history` and `quotes` beside it know the database: which terms hold for whom, and from when.
+"""
 
 from tenants.pricing.money import DECIMALS, DEFAULT_DECIMALS, in_coins, rounded, total
 from tenants.pricing.months import hours_between, midnight, month_after, month_end, month_of, month_start, next_hour

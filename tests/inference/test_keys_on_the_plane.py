@@ -16,7 +16,8 @@ from django.utils import timezone
 from aiaas_site import embedded_database
 from inference.plane import feed
 from inference.plane.feed import CATCH_UP_SECONDS
-from tenants import api_keys, scoping
+from tenants import scoping
+from tenants.keys import api_keys
 from tenants.models import ApiKey
 from tests.conftest import Account
 from tests.inference.conftest import PlaneSite

@@ -12,8 +12,9 @@ from django.db import connection
 
 from inference.plane.directory import KeyEntry, TenantEntry
 from inference.plane.leases import Leases, Spent
-from tenants import quota_limits, quotas, scoping
+from tenants import scoping
 from tenants.errors import OverQuota
+from tenants.limits import quota_limits, quotas
 from tenants.models import Plan, QuotaBucket, QuotaLimit, Tenant
 from tests.conftest import Account
 

@@ -16,7 +16,8 @@ from pytest_django.fixtures import Settings
 
 from inference.plane import shipping
 from inference.plane.spool import Idle, Segment, Spool, frame
-from tenants import scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
 from tenants.models import RejectedSegment, Tenant, UsageHour, UsageProducer, UsageSegment
 from tests.conftest import Account
 from tests.foreground import until

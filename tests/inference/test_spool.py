@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from inference.plane import spool
 from inference.plane.spool import Clock, Idle, Segment, Spool, SpoolFailed, frame
-from tenants import usage
+from tenants.ledger import usage
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
-from tenants.archive import FOLDER
+from tenants.ledger.archive import FOLDER
 
 
 @pytest.fixture

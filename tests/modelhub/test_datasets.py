@@ -10,7 +10,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from modelhub.models import Dataset, Model, ModelVersion, TrainingJob
-from tenants import api_keys, scoping
+from tenants import scoping
+from tenants.keys import api_keys
 from tenants.models import AuditEvent
 from tests.conftest import Account
 from tests.modelhub import zips

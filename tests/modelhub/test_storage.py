@@ -23,7 +23,8 @@ from modelhub.models import Blob, StorageAccrual
 from modelhub.storage import accrual
 from modelhub.storage.accrual import Change, byte_hours
 from modelhub.trainer.runner import Trainer
-from tenants import producers, scoping, usage
+from tenants import scoping
+from tenants.ledger import producers, usage
 from tenants.models import Meter, Plan, Tenant, UsageHour
 from tests.conftest import Account
 from tests.modelhub.places import places, stored_files

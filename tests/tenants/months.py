@@ -5,10 +5,12 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from tenants import closing, pricing, scoping, usage
-from tenants.closing import Closed
+from tenants import pricing, scoping
+from tenants.invoicing import closing
+from tenants.invoicing.closing import Closed
+from tenants.ledger import usage
+from tenants.ledger.usage import UsageEvent
 from tenants.models import Invoice, Tenant
-from tenants.usage import UsageEvent
 from tests.conftest import Account
 
 AUGUST, SEPTEMBER, OCTOBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (8, 9, 10))

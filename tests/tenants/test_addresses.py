@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from tenants import addresses, rates
 from tenants.errors import OverQuota
+from tenants.keys import addresses
+from tenants.limits import rates
 
 
 @pytest.mark.parametrize(

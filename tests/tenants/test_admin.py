@@ -13,7 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import accounts, audit, credit, invoices, producers, quota_limits, quotas, scoping, spend_caps, usage
+from tenants import accounts, audit, scoping
+from tenants.invoicing import credit, invoices
+from tenants.ledger import producers, usage
+from tenants.limits import quota_limits, quotas, spend_caps
 from tenants.models import (
     ApiKey,
     AuditEvent,

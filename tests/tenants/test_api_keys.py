@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, scoping
+from tenants.keys import api_keys
 from tenants.models import ApiKey, AuditEvent
 from tests.conftest import Account
 

@@ -10,7 +10,8 @@ from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.utils import timezone
 
-from tenants import archive, scoping, usage
+from tenants import scoping
+from tenants.ledger import archive, usage
 from tenants.models import UsageSegment
 from tests.conftest import Account
 from tests.tenants.test_usage import an_event, sums_of

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenants import budgets, pricing, quotes, scoping
-from tenants.budgets import Budget
+from tenants import pricing, scoping
 from tenants.errors import Invalid
+from tenants.limits import budgets
+from tenants.limits.budgets import Budget
 from tenants.models import Plan, Price, Tenant
-from tenants.pricing import PriceVersion
+from tenants.pricing import PriceVersion, quotes
 from tests.conftest import Account
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -29,7 +29,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from tenants import accounts, scoping, usage
 from tenants.models import Plan, Tenant
-from tenants.usage import UsageEvent
+from tenants.ledger.usage import UsageEvent
 month = datetime.fromisoformat({month!r})
 with scoping.operator():
     plan = Plan.objects.get(code="standard")
@@ -68,7 +68,7 @@ import itertools, os, pathlib, random, sys
 from datetime import datetime
 from tenants import scoping, usage
 from tenants.models import Tenant
-from tenants.usage import UsageEvent
+from tenants.ledger.usage import UsageEvent
 at_ms = int(datetime.fromisoformat({month!r}).timestamp() * 1000)
 with scoping.operator():
     tenants = list(Tenant.objects.values_list("pk", flat=True))

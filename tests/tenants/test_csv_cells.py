@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tenants import csv_cells
+from tenants.reports import csv_cells
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1"])

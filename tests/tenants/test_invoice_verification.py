@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from tenants import invoices, scoping
+from tenants import scoping
+from tenants.invoicing import invoices
 from tenants.models import InvoiceLine, Tenant, UsageHour, UsageSegment
 from tests.conftest import Account
 from tests.tenants.months import ACTOR, AUGUST, SEPTEMBER, close, invoice, opened, used

@@ -10,20 +10,10 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import (
-    accounts,
-    billing,
-    credit,
-    invoice_pdf,
-    invoices,
-    notices,
-    numbering,
-    producers,
-    quantities,
-    scoping,
-    usage,
-)
+from tenants import accounts, notices, scoping
 from tenants.errors import Conflict, Invalid, NotFound
+from tenants.invoicing import billing, credit, invoice_pdf, invoices, numbering, quantities
+from tenants.ledger import producers, usage
 from tenants.models import (
     AuditEvent,
     ClosedMonth,

@@ -10,8 +10,9 @@ from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, scoping
 from tenants.errors import Conflict
+from tenants.keys import api_keys
 from tenants.models import ApiKey, AuditEvent
 from tests.conftest import Account
 from tests.test_permissions import a_deployment

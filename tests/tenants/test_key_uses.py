@@ -8,7 +8,8 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from tenants import key_uses, scoping
+from tenants import scoping
+from tenants.keys import key_uses
 from tenants.models import ApiKey
 from tests.conftest import Account
 from tests.tenants.test_api_keys import make

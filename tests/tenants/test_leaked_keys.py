@@ -8,8 +8,10 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import accounts, api_keys, rates, scoping
+from tenants import accounts, scoping
 from tenants.api import keys
+from tenants.keys import api_keys
+from tenants.limits import rates
 from tenants.models import ApiKey, AuditEvent, Notice
 from tests.conftest import Account
 from tests.tenants.test_api_keys import make

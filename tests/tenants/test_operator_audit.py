@@ -9,7 +9,8 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from tenants import audit, audit_chain, origin, producers, scoping, usage
+from tenants import audit, audit_chain, origin, scoping
+from tenants.ledger import producers, usage
 from tenants.models import OperatorEvent, Plan, Price, UsageProducer
 from tests.conftest import Account
 from tests.tenants.months import AUGUST

@@ -20,10 +20,13 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenants import billing, operator_reports, scoping, usage
+from tenants import scoping
+from tenants.invoicing import billing
+from tenants.ledger import usage
+from tenants.ledger.usage import UsageEvent
 from tenants.models import ApiKey, Plan, Price, Tenant
-from tenants.operator_reports import IssuedTotal
-from tenants.usage import UsageEvent
+from tenants.reports import operator_reports
+from tenants.reports.operator_reports import IssuedTotal
 from tests.conftest import Account
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db.models import Sum
 
-from tenants import accounts, plan_history, prices, scoping
+from tenants import accounts, scoping
 from tenants.models import InvoiceLine, Plan, PlanChange, Price, UsageHour
+from tenants.pricing import plan_history, prices
 from tests.conftest import Account
 from tests.crash import naive_rating
 from tests.tenants.months import ACTOR, AUGUST, OCTOBER, SEPTEMBER, close, invoice, opened, used

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tenants import prices
 from tenants.errors import Conflict, Invalid
 from tenants.models import Plan, Price
+from tenants.pricing import prices
 from tests.conftest import Account
 from tests.tenants.months import AUGUST
 

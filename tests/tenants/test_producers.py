@@ -7,7 +7,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from tenants import producers, quotas, scoping, usage
+from tenants import scoping
+from tenants.ledger import producers, usage
+from tenants.limits import quotas
 from tenants.models import AuditEvent, Period, QuotaBucket, RejectedSegment, UsageProducer
 from tests.conftest import Account
 from tests.tenants.test_usage import an_event

@@ -11,8 +11,11 @@ from django.core.management import CommandError
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from tenants import api_keys, letters, quota_limits, quotas, scoping, spend_caps, usage
+from tenants import letters, scoping
 from tenants.errors import Invalid, OverQuota
+from tenants.keys import api_keys
+from tenants.ledger import usage
+from tenants.limits import quota_limits, quotas, spend_caps
 from tenants.models import AuditEvent, Notice, Plan, Price, QuotaBucket, Tenant
 from tests.conftest import Account
 from tests.tenants.test_commands import run

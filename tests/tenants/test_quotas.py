@@ -7,7 +7,9 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenants import quotas, scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
+from tenants.limits import quotas
 from tenants.models import Period, Plan, QuotaBucket, QuotaLease, Tenant, UsageHour
 from tests.conftest import Account
 from tests.tenants.test_usage import an_event

@@ -12,7 +12,9 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenants import quota_limits, quotas, scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
+from tenants.limits import quota_limits, quotas
 from tenants.models import Plan, QuotaBucket, QuotaLease, QuotaLimit, Tenant
 from tests.conftest import Account
 from tests.tenants.test_usage import an_event

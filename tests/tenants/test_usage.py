@@ -13,12 +13,14 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenants import quotas, scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
+from tenants.ledger.usage import UsageEvent
+from tenants.ledger.usage_sums import Counted, Sums
+from tenants.ledger.usage_totals import HOUR_MS
+from tenants.limits import quotas
+from tenants.limits.quota_limits import PREDICTION_PERIODS
 from tenants.models import UsageHour, UsageProducer, UsageSegment
-from tenants.quota_limits import PREDICTION_PERIODS
-from tenants.usage import UsageEvent
-from tenants.usage_sums import Counted, Sums
-from tenants.usage_totals import HOUR_MS
 from tests.conftest import Account
 from tests.threads import in_threads
 

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from tenants import scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
+from tenants.ledger.usage import UsageEvent
 from tenants.models import ApiKey, Price, Tenant, UsageDay, UsageHour, UsageMonth
-from tenants.usage import UsageEvent
-from tenants.usage_reports import WIDTHS
+from tenants.reports.usage_reports import WIDTHS
 from tests.conftest import Account
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)

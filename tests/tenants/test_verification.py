@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tenants import scoping, usage, verification
+from tenants import scoping
+from tenants.ledger import usage, verification
 from tenants.models import UsageHour, UsageSegment
 from tests.conftest import Account
 from tests.tenants.test_usage import an_event

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from inference.plane import shipping, spool
-from tenants import usage
+from tenants.ledger import usage
 from tenants.models import RejectedSegment, UsageProducer
 
 

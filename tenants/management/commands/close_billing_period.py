@@ -5,8 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import accounts, closing, pricing, quotas, scoping
+from tenants import accounts, pricing, scoping
 from tenants.errors import Refusal
+from tenants.invoicing import closing
+from tenants.limits import quotas
 
 ACTOR = "operator:command"
 

@@ -9,8 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, scoping
 from tenants.errors import Refusal
+from tenants.keys import api_keys
 
 ACTOR = "operator:command"
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import accounts, credit, scoping
+from tenants import accounts, scoping
 from tenants.errors import Refusal
+from tenants.invoicing import credit
 
 ACTOR = "operator:command"
 

@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import api_keys, scoping
+from tenants import scoping
 from tenants.errors import Refusal
+from tenants.keys import api_keys
 
 
 class Command(BaseCommand):

@@ -7,9 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import operator_reports, report_tables, scoping
+from tenants import scoping
 from tenants.errors import Refusal
 from tenants.management.arguments import month
+from tenants.reports import operator_reports, report_tables
 
 
 class Command(BaseCommand):

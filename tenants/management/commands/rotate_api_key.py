@@ -8,8 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, scoping
 from tenants.errors import Refusal
+from tenants.keys import api_keys
 from tenants.management.commands.create_api_key import ACTOR, document, duration
 
 

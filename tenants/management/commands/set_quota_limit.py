@@ -6,8 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import accounts, quota_limits, scoping
+from tenants import accounts, scoping
 from tenants.errors import NotFound, Refusal
+from tenants.limits import quota_limits
 from tenants.models import Period, QuotaLimit, QuotaMeter, SetBy
 
 ACTOR = "operator:command"

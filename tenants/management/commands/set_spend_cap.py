@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import accounts, scoping, spend_caps
+from tenants import accounts, scoping
 from tenants.errors import Refusal
+from tenants.limits import spend_caps
 from tenants.models import SetBy
 
 ACTOR = "operator:command"

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from tenants import archive
+from tenants.ledger import archive
 
 
 class Command(BaseCommand):

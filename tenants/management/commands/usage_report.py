@@ -8,12 +8,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from tenants import accounts, pricing, report_tables, scoping, usage_csv, usage_reports
+from tenants import accounts, pricing, scoping
 from tenants.errors import Refusal
 from tenants.management.arguments import month
 from tenants.models import Tenant
-from tenants.report_tables import Table
-from tenants.usage_reports import GROUPS, MOST_DAYS, WIDTHS, Report, Total
+from tenants.reports import report_tables, usage_csv, usage_reports
+from tenants.reports.report_tables import Table
+from tenants.reports.usage_reports import GROUPS, MOST_DAYS, WIDTHS, Report, Total
 
 
 def groups(text: str) -> tuple[str, ...]:

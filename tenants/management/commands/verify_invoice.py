@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import invoice_verification, pricing
+from tenants import pricing
 from tenants.errors import Refusal
+from tenants.invoicing import invoice_verification
 
 SHOWN = 20
 

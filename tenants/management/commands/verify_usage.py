@@ -6,8 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import accounts, pricing, scoping, verification
+from tenants import accounts, pricing, scoping
 from tenants.errors import Refusal
+from tenants.ledger import verification
 
 SHOWN = 20
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tenants import producers
 from tenants.errors import Refusal
+from tenants.ledger import producers
 
 ACTOR = "operator:command"
 

@@ -18,14 +18,16 @@ from django.db import connection
 from django.utils import timezone
 from psycopg2.extras import execute_values
 
-from tenants import archive, producers, quotas, scoping
-from tenants.archive import Archived
+from tenants import scoping
+from tenants.ledger import archive, producers
+from tenants.ledger.archive import Archived
+from tenants.ledger.producers import blocking, close_producer, complete_until, open_producer
+from tenants.ledger.usage_sums import Sums
+from tenants.ledger.usage_totals import HOUR_MS, MINUTE_MS, Quantity, Series, Totals
+from tenants.limits import quotas
+from tenants.limits.quota_limits import PREDICTION_PERIODS
+from tenants.limits.quotas import Use
 from tenants.models import Meter, UsageSegment
-from tenants.producers import blocking, close_producer, complete_until, open_producer
-from tenants.quota_limits import PREDICTION_PERIODS
-from tenants.quotas import Use
-from tenants.usage_sums import Sums
-from tenants.usage_totals import HOUR_MS, MINUTE_MS, Quantity, Series, Totals
 
 __all__ = [
     "Brought", "UsageEvent", "blocking", "close_producer", "complete_until", "decode", "encode", "open_producer",

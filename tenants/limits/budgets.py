@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from tenants import pricing, quotes
+from tenants import pricing
 from tenants.errors import FieldError, Invalid
 from tenants.models import Tenant
+from tenants.pricing import quotes
 
 MOST = Decimal(10**9)
 

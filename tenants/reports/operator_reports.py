@@ -12,10 +12,11 @@ from decimal import Decimal
 
 from django.db.models import Sum
 
-from tenants import drafted_totals, pricing
+from tenants import pricing
 from tenants.errors import FieldError, Invalid
+from tenants.invoicing import drafted_totals
 from tenants.models import ClosedMonth, CreditNote, Invoice, InvoiceState, Meter, Plan, Tenant, UsageMonth
-from tenants.report_tables import Table
+from tenants.reports.report_tables import Table
 
 MOST_MONTHS = 36
 HOUR_SECONDS = 3600

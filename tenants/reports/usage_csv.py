@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from tenants import csv_cells
-from tenants.report_tables import Writable
-from tenants.usage_reports import Total
+from tenants.reports import csv_cells
+from tenants.reports.report_tables import Writable
+from tenants.reports.usage_reports import Total
 
 HEADER = ("start", "end", "key", "key_name", "deployment", "model", "version", "meter", "quantity")
 

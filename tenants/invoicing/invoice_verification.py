@@ -6,10 +6,13 @@ from decimal import Decimal
 
 from django.db.models import Q, Sum
 
-from tenants import billing, invoice_lines, plan_history, pricing, quantities, scoping, verification
+from tenants import pricing, scoping
 from tenants.errors import NotFound
+from tenants.invoicing import billing, invoice_lines, quantities
+from tenants.ledger import verification
+from tenants.ledger.verification import Evidence
 from tenants.models import Invoice, InvoiceLine, InvoiceState, LineKind
-from tenants.verification import Evidence
+from tenants.pricing import plan_history
 
 
 @dataclass(slots=True)

@@ -12,8 +12,9 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
-from tenants import audit, quotas, scoping
+from tenants import audit, scoping
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
+from tenants.limits import quotas
 from tenants.models import QuotaLease, RejectedSegment, UsageProducer
 
 # So long the transaction of a producer that records at once may take from its time to its commit.

@@ -4,9 +4,10 @@ from collections.abc import Collection
 from datetime import date, datetime
 from decimal import Decimal
 
-from tenants import plan_history, pricing, quantities
+from tenants import pricing
+from tenants.invoicing import quantities
 from tenants.models import Tenant
-from tenants.pricing import PlanSpan, Rating
+from tenants.pricing import PlanSpan, Rating, plan_history
 
 
 def of(*, month: date, without: Collection[str] = ()) -> dict[str, Decimal]:

@@ -3,8 +3,8 @@
 import ipaddress
 import threading
 
-from tenants.addresses import Address
 from tenants.errors import OverQuota
+from tenants.keys.addresses import Address
 
 WINDOW_SECONDS = 60.0
 MOST_ADDRESSES = 10_000

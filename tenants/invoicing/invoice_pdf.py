@@ -18,7 +18,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
-from tenants.billing import Bill
+from tenants.invoicing.billing import Bill
 from tenants.models import InvoiceLine, InvoiceState, Meter
 
 FONT, BOLD = "invoice", "invoice-bold"

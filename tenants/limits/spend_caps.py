@@ -12,10 +12,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from tenants import audit, billing, letters, notices, plan_history, pricing, quantities
+from tenants import audit, letters, notices, pricing
 from tenants.errors import FieldError, Invalid, NotFound, OverQuota
+from tenants.invoicing import billing, quantities
 from tenants.models import Meter, SpendCap, Tenant
-from tenants.pricing import Line, PriceVersion
+from tenants.pricing import Line, PriceVersion, plan_history
 
 HIGHEST = Decimal(10**12)
 THRESHOLDS = (80, 100)

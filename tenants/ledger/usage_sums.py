@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tenants.usage_totals import HOUR_MS, MINUTE_MS, Quantity, Series, Totals
+from tenants.ledger.usage_totals import HOUR_MS, MINUTE_MS, Quantity, Series, Totals
 
 MINUTES_OF_AN_HOUR = HOUR_MS // MINUTE_MS
 # When it happened and whose it is, then the rows, the microseconds of compute and the bytes of one answered request.

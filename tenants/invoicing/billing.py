@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from tenants import adjustments, credit, invoice_lines, plan_history, pricing, quantities
+from tenants import pricing
 from tenants.errors import NotFound
+from tenants.invoicing import adjustments, credit, invoice_lines, quantities
 from tenants.models import ClosedMonth, CreditNote, Invoice, InvoiceLine, InvoiceState, Plan, Price, Tenant
-from tenants.pricing import PriceVersion
+from tenants.pricing import PriceVersion, plan_history
 from tenants.pricing.rating import Quantities
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tenants import quota_limits, quotas
+from tenants.limits import quota_limits, quotas
+from tenants.limits.quota_limits import TENANT, Limit
+from tenants.limits.quota_notices import THRESHOLDS
 from tenants.models import Period, QuotaBucket, QuotaMeter, Tenant
-from tenants.quota_limits import TENANT, Limit
-from tenants.quota_notices import THRESHOLDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from tenants import addresses, audit, key_uses, notices
-from tenants.addresses import Address, Network
+from tenants import audit, notices
 from tenants.errors import Conflict, Denied, FieldError, Invalid, NotFound, Unauthenticated
+from tenants.keys import addresses, key_uses
+from tenants.keys.addresses import Address, Network
 from tenants.models import ApiKey, Tenant
 
 SCOPES = ("predict", "read", "manage", "billing")

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db import transaction
 
-from tenants import audit, billing, credit, numbering, pricing
-from tenants.billing import Bill
+from tenants import audit, pricing
 from tenants.errors import Conflict, FieldError, Invalid, NotFound
+from tenants.invoicing import billing, credit, numbering
+from tenants.invoicing.billing import Bill
 from tenants.models import CreditEntry, CreditKind, CreditNote, Invoice, InvoiceLine, InvoiceState, Tenant
 
 REASON_LENGTH, PAYMENT_LENGTH = 300, 120

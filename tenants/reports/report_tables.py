@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
 
-from tenants import csv_cells
+from tenants.reports import csv_cells
 
 
 class Writable(Protocol):

@@ -6,24 +6,14 @@ from datetime import date, datetime
 
 from django.conf import settings
 
-from tenants import (
-    adjustments,
-    audit,
-    billing,
-    credit,
-    invoice_lines,
-    notices,
-    numbering,
-    plan_history,
-    pricing,
-    producers,
-    quantities,
-    scoping,
-)
-from tenants.billing import Bill
+from tenants import audit, notices, pricing, scoping
 from tenants.errors import Conflict, Invalid
+from tenants.invoicing import adjustments, billing, credit, invoice_lines, numbering, quantities
+from tenants.invoicing.billing import Bill
+from tenants.invoicing.quantities import Proven
+from tenants.ledger import producers
 from tenants.models import ClosedMonth, CreditEntry, Invoice, InvoiceLine, InvoiceState, Tenant
-from tenants.quantities import Proven
+from tenants.pricing import plan_history
 
 AT_ONCE = 200  # tenants in one transaction
 

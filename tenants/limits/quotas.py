@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
 
-from tenants import quota_limits, quota_notices, scoping, spend_caps
+from tenants import scoping
+from tenants.limits import quota_limits, quota_notices, spend_caps
+from tenants.limits.quota_limits import TENANT, Address, Limit
+from tenants.limits.spend_caps import Headroom
 from tenants.models import Meter, Period, QuotaBucket, QuotaLease, QuotaMeter, UsageHour
 from tenants.models.quotas import HIGHEST_LIMIT
-from tenants.quota_limits import TENANT, Address, Limit
-from tenants.spend_caps import Headroom
 
 BLOCK_SHARE = 4  # A block is at most this part of what is left, so blocks shrink toward 1 near the limit.
 KEPT = {Period.MINUTE: timedelta(hours=1), Period.DAY: timedelta(days=62)}

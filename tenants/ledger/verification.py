@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from tenants import archive, scoping, usage
+from tenants import scoping
+from tenants.ledger import archive, usage
+from tenants.ledger.usage_totals import HOUR_MS
 from tenants.models import Tenant
-from tenants.usage_totals import HOUR_MS
 
 SEGMENT, HOUR = "segment", "hour"
 # One statement, so that both are of the same moment though segments arrive meanwhile.

@@ -12,8 +12,10 @@ from decimal import Decimal
 from django.db import connection
 from django.db.models import Sum
 
-from tenants import invoice_lines, plan_history, pricing, quantities
+from tenants import pricing
+from tenants.invoicing import invoice_lines, quantities
 from tenants.models import ClosedMonth, InvoiceLine, InvoiceState, Tenant
+from tenants.pricing import plan_history
 
 # Segments with events of an earlier month than that in which they arrived; the index is partial to those. One that
 # arrived shortly before its month was closed may have been committed after it: such a month is looked at in vain.

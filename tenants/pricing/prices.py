@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from tenants import billing, pricing
+from tenants import pricing
 from tenants.errors import Conflict, FieldError, Invalid
+from tenants.invoicing import billing
 from tenants.models import TIERED, Meter, Plan, Price, PriceModel
 from tenants.pricing.tiers import MOST_MONEY, MOST_UNITS, number_in, written_tiers
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from tenants import plan_history, pricing
+from tenants import pricing
 from tenants.models import Price, Tenant
-from tenants.pricing import PriceVersion
+from tenants.pricing import PriceVersion, plan_history
 
 
 @dataclass(frozen=True, slots=True)

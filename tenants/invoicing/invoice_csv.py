@@ -3,8 +3,8 @@
 import csv
 from io import StringIO
 
-from tenants import csv_cells
-from tenants.billing import Bill
+from tenants.invoicing.billing import Bill
+from tenants.reports import csv_cells
 
 COLUMNS = (
     "invoice", "state", "position", "kind", "month", "plan", "meter", "description", "quantity", "unit", "unit_price",

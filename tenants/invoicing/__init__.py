@@ -1,0 +1,1 @@
+"""What is owed: a month's bill, the invoice that it becomes, adjustments, credit, and the proof."""

@@ -1,0 +1,1 @@
+"""What was used: events, their segments and sums, who brings them, their archive, and the proof."""
