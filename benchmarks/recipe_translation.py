@@ -108,7 +108,7 @@ def train(folder: Path, *, minutes: float, parameters: dict[str, Any]) -> dict[s
 
 def serve(folder: Path) -> dict[str, Any]:
     """Milliseconds for one translation of ten words, and translations a second by rows in a batch, by threads."""
-    from modelhub.recipes.translation import TranslationPipeline
+    from modelhub.recipes.translation.recipe import TranslationPipeline
     from modelhub.seq2seq import Bundle
     from modelhub.subwords import Subwords
 

@@ -159,7 +159,7 @@ def _ours(folder: Path, scratch: Path) -> tuple[Round, dict[str, float]]:
     """What a training job does: the same functions, in the same order."""
     from modelhub import recipes
     from modelhub.recipes.base import checked
-    from modelhub.recipes.image_learning import PictureLearner
+    from modelhub.recipes.image.learner import PictureLearner
     from modelhub.trainer import fit
     from modelhub.trainer.checkpoints import Place
     from modelhub.trainer.pace import Pace

@@ -1,4 +1,4 @@
-"""The recipes: a new one is one file here, and one line below."""
+"""The recipes: a new one is a folder here, copied from a sibling, and one line below."""
 
 from modelhub.recipes.image import ImageClassifier
 from modelhub.recipes.learning import LearningRecipe

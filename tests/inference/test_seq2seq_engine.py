@@ -7,7 +7,7 @@ import pytest
 
 from inference.engines import catalog, measuring
 from inference.engines.seq2seq import Seq2Seq
-from modelhub.recipes.translation import ENGINE_SIGNATURE
+from modelhub.recipes.translation.recipe import ENGINE_SIGNATURE
 from modelhub.signatures import Signature, TensorSpec
 from tests.modelhub import translators
 

@@ -12,7 +12,7 @@ import pytest
 
 from inference.engines.seq2seq import Seq2Seq
 from modelhub import recipes, subwords
-from modelhub.recipes.translation import ENGINE_SIGNATURE, SIGNATURE, VOCABULARY, TranslationPipeline
+from modelhub.recipes.translation.recipe import ENGINE_SIGNATURE, SIGNATURE, VOCABULARY, TranslationPipeline
 from modelhub.subwords import Subwords
 from tests.inference.conftest import PlaneSite
 from tests.modelhub import translators

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from modelhub.recipes import convnet
+from modelhub.recipes.image import convnet
 
 
 def pictures(rows: int) -> NDArray[np.float32]:

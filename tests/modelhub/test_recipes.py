@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from modelhub import evaluation, recipes
 from modelhub.datasets import Manifest as Content
 from modelhub.pictures import NotAPicture
-from modelhub.recipes import image, order, schedule
+from modelhub.recipes import order, schedule
 from modelhub.recipes.base import Parameter, checked
-from modelhub.recipes.image import ImageClassifier
+from modelhub.recipes.image import recipe
+from modelhub.recipes.image.recipe import ImageClassifier
 from tenants.errors import Invalid
 from tests.live import ROOT
 from tests.modelhub import zips
@@ -150,11 +151,11 @@ def test_a_picture_is_prepared_as_it_was_for_training() -> None:
     data = zips.picture(1, height=90, width=200)
     prepared = np.empty((150, 150, 3), np.float32)
     RECIPE.served(MANIFEST).prepare(data, prepared)
-    row = image.pixels_of(data, height=150, width=150, max_pixels=10**6)
+    row = recipe.pixels_of(data, height=150, width=150, max_pixels=10**6)
     assert row.shape == (150, 150, 3)
     assert row.dtype == np.uint8
     # In the training graph rows are cast and scaled by TensorFlow: the same two float32 operations.
-    assert np.array_equal(prepared, row.astype(np.float32) * image.SCALE)
+    assert np.array_equal(prepared, row.astype(np.float32) * recipe.SCALE)
     assert 0 <= prepared.min() < prepared.max() <= 1
 
 
@@ -174,7 +175,7 @@ def test_a_score_becomes_the_label_it_speaks_for(score: float, label: str) -> No
 
 def test_one_of_several_labels_is_answered_with_the_scores_of_all() -> None:
     labels = ["cat", "dog", "owl"]
-    interface = image.interface(labels, height=96, width=96)
+    interface = recipe.interface(labels, height=96, width=96)
     manifest = {"labels": labels, "preprocessing": interface.preprocessing, "decision": interface.decision}
     served = RECIPE.served(manifest)
     assert served.pixels == (96, 96, 3)

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from modelhub import artifacts, registry, storage
 from modelhub.artifacts import Tampered
 from modelhub.models import Model, ModelVersion
-from modelhub.recipes import image
+from modelhub.recipes.image import recipe
 from tenants import scoping
 from tenants.models import AuditEvent
 from tests.conftest import Account
@@ -26,7 +26,7 @@ __all__ = ["places"]
 pytestmark = pytest.mark.usefixtures("places")
 
 MODELS = "/api/v1/models"
-INTERFACE = image.interface(["cat", "dog"], height=150, width=150)
+INTERFACE = recipe.interface(["cat", "dog"], height=150, width=150)
 METRICS = {"accuracy": 0.9, "loss": 0.25, "confusion_matrix": {"labels": ["cat", "dog"], "matrix": [[9, 1], [1, 9]]}}
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from modelhub.recipes import translation_export
-from modelhub.recipes.translation_export import EPSILON, Weights
+from modelhub.recipes.translation import export
+from modelhub.recipes.translation.export import EPSILON, Weights
 from modelhub.seq2seq import Bundle, NoBundle, Translations
 from tests.modelhub.translators import BANNED, END, PAD, SIZES, START, bundle, settings, sources, together, weights
 
@@ -53,7 +53,7 @@ def plainly(made: Weights) -> LogProbabilities:
         return x + linear(f"{name}.inner.output", inner)
 
     def embedded(ids: list[int]) -> Array:
-        places = translation_export.positions(width)[: len(ids)]
+        places = export.positions(width)[: len(ids)]
         return made["embedding"][ids].astype(np.float64) * math.sqrt(width) + places
 
     def log_probabilities(source: list[int], target: list[int]) -> Array:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from modelhub import recipes
 from modelhub.datasets.manifests import Column as ManifestColumn
 from modelhub.datasets.manifests import Manifest
-from modelhub.recipes import columns, tabular_model, targets
 from modelhub.recipes.base import checked
+from modelhub.recipes.tabular import columns, targets
+from modelhub.recipes.tabular import model as tabular_model
 from modelhub.trainer.task import Column, Failure, Item
 from tenants.errors import Invalid
 from tests.modelhub import recipe_runs

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from modelhub import recipes
 from modelhub.datasets.manifests import Manifest
-from modelhub.recipes import agreement, text_model, texts, vocabularies
+from modelhub.recipes import agreement
 from modelhub.recipes.base import checked
-from modelhub.recipes.passes import Passes
+from modelhub.recipes.text import model as text_model
+from modelhub.recipes.text import texts, vocabularies
+from modelhub.recipes.text.passes import Passes
 from modelhub.trainer.task import Failure, Item
 from tenants.errors import Invalid
 from tests.modelhub import recipe_runs

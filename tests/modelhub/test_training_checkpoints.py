@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from modelhub import registry, storage, training
 from modelhub.models import JobState, ModelVersion, TrainingJob
-from modelhub.recipes import image
+from modelhub.recipes.image import recipe
 from modelhub.training import Hold, LeaseLost, Stop
 from tenants import scoping
 from tests.conftest import Account
@@ -214,7 +214,7 @@ def version_of(account: Account, folder: Path, *, job: str | None = None, **chan
     """A published version, whose weights nobody looks at here."""
     file = folder / "model.keras"
     file.write_bytes(b"weights")
-    interface = image.interface(["cat", "dog"], height=150, width=150)
+    interface = recipe.interface(["cat", "dog"], height=150, width=150)
     about: dict[str, Any] = {"recipe": "image-classifier", "parameters": {"architecture": "seed-cnn"}} | changes
     with scoping.operator():
         return registry.publish(

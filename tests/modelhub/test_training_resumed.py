@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelhub.recipes import convnet
-from modelhub.recipes.image_learning import PictureLearner
+from modelhub.recipes.image import convnet
+from modelhub.recipes.image.learner import PictureLearner
 from modelhub.trainer import checkpoints, fit, warm
 from modelhub.trainer.checkpoints import Checkpoint, Place
 from modelhub.trainer.fit import Fit

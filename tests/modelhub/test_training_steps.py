@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modelhub.recipes import convnet, image, seed_cnn
 from modelhub.recipes.base import checked
-from modelhub.recipes.image_learning import PictureLearner
+from modelhub.recipes.image import convnet, recipe, seed_cnn
+from modelhub.recipes.image.learner import PictureLearner
 from modelhub.trainer import ahead, convert, fit, gate, pixels
 from modelhub.trainer.adam import FusedAdam, Rate
 from modelhub.trainer.fit import Fit
@@ -22,7 +22,7 @@ from modelhub.trainer.pixels import Split
 from modelhub.trainer.task import STOP_FILE, Failure, Item, NothingToKeep, Reporter, Task
 from tests.modelhub import zips
 
-PARAMETERS = checked(image.PARAMETERS, {})
+PARAMETERS = checked(recipe.PARAMETERS, {})
 SHAPE = (150, 150, 3)
 
 
@@ -63,7 +63,7 @@ def split(rows: int = 40, *, seed: int = 0, classes: int = 2, shape: tuple[int, 
 def learner(train: Split, validation: Split | None = None, *, classes: int = 2, **parameters: Any) -> PictureLearner:
     """One that has read its splits."""
     task = Task(
-        recipe="image-classifier", parameters=checked(image.PARAMETERS, parameters), kind="image-classification",
+        recipe="image-classifier", parameters=checked(recipe.PARAMETERS, parameters), kind="image-classification",
         labels=["cat", "dog", "owl"][:classes], columns=[], train=[], validation=[], max_pixels=10**6,
     )  # fmt: skip
     found = PictureLearner(task)
@@ -341,7 +341,7 @@ def test_a_class_without_a_readable_picture_fails_in_words(tmp_path: Path, told:
 
 
 def pixels_of(raw: bytes) -> Any:
-    return image.pixels_of(raw, height=150, width=150, max_pixels=10**6)
+    return recipe.pixels_of(raw, height=150, width=150, max_pixels=10**6)
 
 
 def decoded(folder: Path, told: Told, cats: list[bytes], *, dog: bytes | None = None) -> Split:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from inference.engines.seq2seq import Seq2Seq
 from modelhub import recipes, signatures, subwords
-from modelhub.recipes import translation, translation_gate, translation_model
 from modelhub.recipes.base import checked
-from modelhub.recipes.translation import TranslationPipeline
-from modelhub.recipes.translation_export import Sizes
-from modelhub.recipes.translation_learning import BUNDLE, Split, TranslationLearner, batch_plan
-from modelhub.recipes.translation_model import PAD, Transformer
+from modelhub.recipes.translation import gate, recipe
+from modelhub.recipes.translation import model as translation_model
+from modelhub.recipes.translation.export import Sizes
+from modelhub.recipes.translation.learner import BUNDLE, Split, TranslationLearner, batch_plan
+from modelhub.recipes.translation.model import PAD, Transformer
+from modelhub.recipes.translation.recipe import TranslationPipeline
 from modelhub.subwords import END, START, Subwords
 from modelhub.trainer import child
 from modelhub.trainer.task import Failure, Item, Reporter, Task
@@ -134,7 +135,7 @@ def test_what_is_served_is_what_was_evaluated(trained: Trained) -> None:
 
 
 def test_the_manifest_says_what_serving_needs(trained: Trained) -> None:
-    assert set(trained.result["files"]) >= {BUNDLE, translation.VOCABULARY}
+    assert set(trained.result["files"]) >= {BUNDLE, recipe.VOCABULARY}
     assert all((trained.folder / name).is_file() for name in trained.result["files"])
     assert trained.result["serving"]["engine"] == "seq2seq"
     assert trained.result["serving"]["typical"] == {"tokens": [8]}
@@ -183,7 +184,7 @@ def test_texts_are_padded_to_few_lengths(trained: Trained) -> None:
     for text in ("one", "one two three four five six seven eight nine", "Unknown Words Are Spelled Out"):
         tokens = pipeline.encode(texts("one", text))["tokens"]
         assert len(tokens) == 2
-        assert tokens.shape[1] in translation.BUCKETS
+        assert tokens.shape[1] in recipe.BUCKETS
 
 
 def test_only_texts_of_about_one_length_run_together(trained: Trained) -> None:
@@ -198,10 +199,10 @@ def test_a_bundle_of_other_weights_is_refused(trained: Trained) -> None:
     rows = [np.array([9, 10, 11, END], np.int32), np.array([12, END], np.int32)]
     model = learner.build()
     bundle = learner._written(model, trained.folder / "other.zip")
-    translation_gate.require(translation_gate.compared(bundle, model, rows))
+    gate.require(gate.compared(bundle, model, rows))
     model.decoder[0].cross_attention.query.bias.assign_add(np.full(64, 0.5, np.float32))
     with pytest.raises(Failure, match="does not agree with the trained model"):
-        translation_gate.require(translation_gate.compared(bundle, model, rows))
+        gate.require(gate.compared(bundle, model, rows))
 
 
 def test_batches_repeat_themselves_and_go_on_where_they_were(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub.recipes import translation_export
-from modelhub.recipes.translation_export import Sizes, Weights
+from modelhub.recipes.translation import export
+from modelhub.recipes.translation.export import Sizes, Weights
 from modelhub.seq2seq import Bundle, Settings
 
 SIZES = Sizes(vocabulary=40, width=16, heads=2, hidden=24, encoder_layers=2, decoder_layers=2)
@@ -47,10 +47,10 @@ def settings(sizes: Sizes = SIZES) -> Settings:
 
 def bundle(folder: Path, made: Weights, sizes: Sizes = SIZES) -> Bundle:
     path = folder / NAME
-    translation_export.write_bundle(
+    export.write_bundle(
         path,
-        encoder=translation_export.encoder_graph(made, sizes),
-        decoder=translation_export.decoder_graph(made, sizes, banned=BANNED),
+        encoder=export.encoder_graph(made, sizes),
+        decoder=export.decoder_graph(made, sizes, banned=BANNED),
         settings=settings(sizes),
     )
     return Bundle(path)

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from modelhub.recipes import translation
-from modelhub.recipes.translation_model import Transformer
+from modelhub.recipes.translation import recipe
+from modelhub.recipes.translation.model import Transformer
 from modelhub.seq2seq import Bundle
 from modelhub.subwords import END, START
 from modelhub.trainer.task import Failure
@@ -29,7 +29,7 @@ def compared(bundle: Bundle, model: Transformer, sources: Sequence[Ids]) -> dict
     """
     longest = max(map(len, sources))
     lengths = np.array([len(row) for row in sources], np.int32)
-    tokens = translation.padded(sources, length=longest)
+    tokens = recipe.padded(sources, length=longest)
     # Without a length penalty the score is the logarithm of the probability itself.
     found = bundle.translate(tokens, lengths, beam=1, length_penalty=0.0)
     ended = found.lengths < bundle.settings.limits(lengths)
@@ -37,7 +37,7 @@ def compared(bundle: Bundle, model: Transformer, sources: Sequence[Ids]) -> dict
         [START, *row[:length].tolist(), *([END] if end else [])]
         for row, length, end in zip(found.tokens, found.lengths, ended, strict=True)
     ]
-    targets = translation.padded(rows, length=max(map(len, rows)))
+    targets = recipe.padded(rows, length=max(map(len, rows)))
     likely = tf.nn.log_softmax(model.logits(tokens, targets[:, :-1])).numpy()
     return _differences(likely, targets[:, 1:], found.scores, counts=np.array([len(row) - 1 for row in rows]))
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from modelhub.recipes.translation_export import EPSILON, Sizes, positions
+from modelhub.recipes.translation.export import EPSILON, Sizes, positions
 from modelhub.seq2seq import IMPOSSIBLE
 
 PAD = 0

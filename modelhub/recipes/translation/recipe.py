@@ -126,7 +126,7 @@ class Translator:
             )
 
     def learner(self, task: "Task") -> Learner:
-        from modelhub.recipes.translation_learning import TranslationLearner
+        from modelhub.recipes.translation.learner import TranslationLearner
 
         return TranslationLearner(task)
 

@@ -13,16 +13,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from modelhub import runners
-from modelhub.recipes import agreement, labelled, rows, text_model, vocabularies
+from modelhub.recipes import agreement, labelled, rows
 from modelhub.recipes.base import Interface
 from modelhub.recipes.learning import Batch, Exported, Monitor
 from modelhub.recipes.order import steps_of
-from modelhub.recipes.passes import Passes
-from modelhub.recipes.ragged import Ragged
 from modelhub.recipes.schedule import class_weights
-from modelhub.recipes.text import ONNX_FILE, SETTINGS_FILE
-from modelhub.recipes.texts import BUCKETS, FEATURES_A_TOKEN, MAX_TOKENS, Encoded, Encoder, bucket
-from modelhub.recipes.vocabularies import PADDING, UNKNOWN
+from modelhub.recipes.text import model as text_model
+from modelhub.recipes.text import vocabularies
+from modelhub.recipes.text.passes import Passes
+from modelhub.recipes.text.ragged import Ragged
+from modelhub.recipes.text.recipe import ONNX_FILE, SETTINGS_FILE
+from modelhub.recipes.text.texts import BUCKETS, FEATURES_A_TOKEN, MAX_TOKENS, Encoded, Encoder, bucket
+from modelhub.recipes.text.vocabularies import PADDING, UNKNOWN
 from modelhub.signatures import BYTES, DYNAMIC, Signature, TensorSpec
 from modelhub.trainer.task import Failure, Item, Reporter, Task
 

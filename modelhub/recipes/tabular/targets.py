@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from modelhub.recipes.columns import category, number, single
-from modelhub.recipes.tabular import AUTO, CLASSIFICATION, REGRESSION
+from modelhub.recipes.tabular.columns import category, number, single
+from modelhub.recipes.tabular.recipe import AUTO, CLASSIFICATION, REGRESSION
 from modelhub.trainer.task import Failure
 
 # An integer of at most so many values is a class, if it is not said what it is.

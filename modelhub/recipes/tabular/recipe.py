@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelhub import evaluation
-from modelhub.recipes import columns, labelled, rows
+from modelhub.recipes import labelled, rows
 from modelhub.recipes.base import Manifest, Parameter
 from modelhub.recipes.learning import Example, Learner, PathOf, Tensors
 from modelhub.recipes.schedule import training_parameters
+from modelhub.recipes.tabular import columns
 from tenants.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Tabular:
             raise Invalid(message, errors=(FieldError("parameters.class_weights", message),))
 
     def learner(self, task: "Task") -> Learner:
-        from modelhub.recipes.tabular_learning import TabularLearner
+        from modelhub.recipes.tabular.learner import TabularLearner
 
         return TabularLearner(task)
 

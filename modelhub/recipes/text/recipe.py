@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub.recipes import labelled, rows, texts, vocabularies
+from modelhub.recipes import labelled, rows
 from modelhub.recipes.base import Manifest, Parameter
 from modelhub.recipes.learning import Example, Learner, PathOf, Tensors
 from modelhub.recipes.schedule import training_parameters
+from modelhub.recipes.text import texts, vocabularies
 from tenants.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class TextClassifier:
             raise Invalid(f"parameters.features: {message}", errors=(FieldError("parameters.features", message),))
 
     def learner(self, task: "Task") -> Learner:
-        from modelhub.recipes.text_learning import TextLearner
+        from modelhub.recipes.text.learner import TextLearner
 
         return TextLearner(task)
 

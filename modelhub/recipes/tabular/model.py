@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub.recipes.columns import Layout
 from modelhub.recipes.onnx_graph import FLOAT, Graph
+from modelhub.recipes.tabular.columns import Layout
 
 # Values that lie further out than so many standard deviations are taken for that many.
 FARTHEST = 8.0

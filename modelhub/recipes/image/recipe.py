@@ -66,7 +66,7 @@ class ImageClassifier:
             )
 
     def learner(self, task: "Task") -> Learner:
-        from modelhub.recipes.image_learning import PictureLearner
+        from modelhub.recipes.image.learner import PictureLearner
 
         return PictureLearner(task)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub.recipes.vocabularies import BEGIN, PADDING, WORD, Vocabulary, folded
+from modelhub.recipes.text.vocabularies import BEGIN, PADDING, WORD, Vocabulary, folded
 
 MAX_TOKENS = 256
 # Of longer texts only the beginning is looked at; 256 tokens rarely have more letters.

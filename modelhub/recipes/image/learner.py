@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from modelhub import evaluation
 from modelhub.evaluation.classes import EPSILON
-from modelhub.recipes import convnet, image, order, schedule, seed_cnn
+from modelhub.recipes import order, schedule
+from modelhub.recipes.image import convnet, recipe, seed_cnn
 from modelhub.recipes.learning import Batch, Exported, Monitor
 from modelhub.trainer import exporting, gate, pixels
 from modelhub.trainer.pixels import Split
@@ -78,14 +79,14 @@ class PictureLearner:
     def loss(self, model: Any, batch: Batch) -> tuple[Any, Mapping[str, Any]]:
         """Mean cross-entropy in nats; the sums are `rows` and `right`, those that were labelled as they should be."""
         rows, labels, seed = batch
-        images = tf.cast(rows, tf.float32) * image.SCALE
+        images = tf.cast(rows, tf.float32) * recipe.SCALE
         if self._architecture == "convnet":
             scores = model(convnet.augment(images, seed), training=True)
         else:
             scores = seed_cnn.forward(model)(images)
         weights = None if self._weights is None else tf.gather(self._weights, labels)
         loss = self._cross_entropy(labels, scores, weights)
-        answers = tf.cast(scores[:, 0] >= image.THRESHOLD, tf.int32) if self._two else _largest(scores)
+        answers = tf.cast(scores[:, 0] >= recipe.THRESHOLD, tf.int32) if self._two else _largest(scores)
         right = tf.reduce_sum(tf.cast(tf.equal(answers, labels), tf.float32))
         return loss, {"rows": tf.cast(tf.shape(labels)[0], tf.float32), "right": right}
 
@@ -106,7 +107,7 @@ class PictureLearner:
         self._scores, truths = self.scored(model, self.validation)
         report.progress("evaluating", len(truths), len(truths))
         interface = self._interface()
-        return image.assessed(self._scores, truths, labels=interface.labels, decision=interface.decision)
+        return recipe.assessed(self._scores, truths, labels=interface.labels, decision=interface.decision)
 
     def export(self, model: Any, *, folder: Path, report: Reporter) -> Exported:
         interface = self._interface()
@@ -115,7 +116,7 @@ class PictureLearner:
         report.progress("checking", 0, len(self.validation))
         measured = {
             name: gate.compared(
-                gate.scored(folder / name, self.validation.rows, scale=image.SCALE),
+                gate.scored(folder / name, self.validation.rows, scale=recipe.SCALE),
                 reference=reference,
                 truths=self.validation.labels,
                 decided=self._decided,
@@ -134,7 +135,7 @@ class PictureLearner:
         if self._score is None:
             # One graph for all epochs. It sees the weights of the day, as they are variables.
             self._score = tf.function(
-                lambda rows: model(tf.cast(rows, tf.float32) * image.SCALE, training=False),
+                lambda rows: model(tf.cast(rows, tf.float32) * recipe.SCALE, training=False),
                 reduce_retracing=True,
                 autograph=False,
             )
@@ -150,7 +151,7 @@ class PictureLearner:
             getattr(self._task, name),
             split=name,
             classes=self._task.labels,
-            read=lambda raw: image.pixels_of(
+            read=lambda raw: recipe.pixels_of(
                 raw, height=self._height, width=self._width, max_pixels=self._task.max_pixels
             ),
             shape=(self._height, self._width, 3),
@@ -159,7 +160,7 @@ class PictureLearner:
         )
 
     def _interface(self) -> Any:
-        return image.interface(self._task.labels, height=self._height, width=self._width)
+        return recipe.interface(self._task.labels, height=self._height, width=self._width)
 
     def _cross_entropy(self, labels: Any, scores: Any, weights: Any) -> Any:
         """Keras's mean over the rows, each times its weight."""
@@ -170,7 +171,7 @@ class PictureLearner:
     def _decided(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
         """The indices of the labels that these scores speak for."""
         if self._two:
-            return (np.ravel(scores) >= image.THRESHOLD).astype(np.int64)
+            return (np.ravel(scores) >= recipe.THRESHOLD).astype(np.int64)
         largest: NDArray[np.int64] = np.argmax(scores, axis=1).astype(np.int64)
         return largest
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub.recipes.columns import Encoder, Layout
 from modelhub.recipes.rows import Row
-from modelhub.recipes.targets import Target
+from modelhub.recipes.tabular.columns import Encoder, Layout
+from modelhub.recipes.tabular.targets import Target
 from modelhub.trainer.task import Reporter
 
 CHUNK = 1000

@@ -11,11 +11,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from modelhub import evaluation
-from modelhub.recipes import translation, translation_export, translation_gate, translation_model
 from modelhub.recipes.learning import Batch, Exported, Monitor
-from modelhub.recipes.translation import ENGINE_SIGNATURE, HEAD_WIDTH, VOCABULARY, Pair
-from modelhub.recipes.translation_export import Sizes
-from modelhub.recipes.translation_model import Transformer
+from modelhub.recipes.translation import export, gate, recipe
+from modelhub.recipes.translation import model as translation_model
+from modelhub.recipes.translation.export import Sizes
+from modelhub.recipes.translation.model import Transformer
+from modelhub.recipes.translation.recipe import ENGINE_SIGNATURE, HEAD_WIDTH, VOCABULARY, Pair
 from modelhub.seq2seq import Bundle, Settings
 from modelhub.subwords import END, PAD, START, UNKNOWN, NoVocabulary, Subwords, learn
 from modelhub.trainer.task import Failure
@@ -141,12 +142,12 @@ class TranslationLearner:
 
     def export(self, model: Transformer, *, folder: Path, report: "Reporter") -> Exported:
         """Writes the vocabulary and the bundle, which must score its translations as the trained model does."""
-        places = _spread(len(self._validation), translation_gate.ROWS)
+        places = _spread(len(self._validation), gate.ROWS)
         bundle = self._written(model, folder / BUNDLE)
         report.progress("checking", 0, len(places))
         sources = [self._validation.sources[place] for place in places]
-        conversion = translation_gate.compared(bundle, model, sources)
-        translation_gate.require(conversion)
+        conversion = gate.compared(bundle, model, sources)
+        gate.require(conversion)
         (folder / VOCABULARY).write_bytes((self._folder / VOCABULARY).read_bytes())
         (folder / "quick.seq2seq.zip").unlink(missing_ok=True)
         lengths = [len(one) for one in self._validation.sources]
@@ -158,9 +159,9 @@ class TranslationLearner:
                 **first,
                 "candidates": [first],
                 "tensors": ENGINE_SIGNATURE.as_json(),
-                "typical": {"tokens": [translation.padded_length(len(usual))]},
+                "typical": {"tokens": [recipe.padded_length(len(usual))]},
             },
-            interface=translation.interface(
+            interface=recipe.interface(
                 max_tokens=self._parameters["max_tokens"],
                 beam=self._parameters["beam"],
                 usual=self._subwords.texts([usual.tolist()])[0],
@@ -212,17 +213,17 @@ class TranslationLearner:
             start=START,
             end=END,
             beam=beam,
-            max_length=min(translation_export.MAX_POSITIONS, 2 * self._parameters["max_tokens"]),
+            max_length=min(export.MAX_POSITIONS, 2 * self._parameters["max_tokens"]),
             length_penalty=self._parameters["length_penalty"],
         )
 
     def _written(self, model: Transformer, path: Path, *, beam: int | None = None) -> Bundle:
         """Writes the model as a bundle, and opens it."""
         weights = model.arrays()
-        translation_export.write_bundle(
+        export.write_bundle(
             path,
-            encoder=translation_export.encoder_graph(weights, self._sizes),
-            decoder=translation_export.decoder_graph(weights, self._sizes, banned=(PAD, START, UNKNOWN)),
+            encoder=export.encoder_graph(weights, self._sizes),
+            decoder=export.decoder_graph(weights, self._sizes, banned=(PAD, START, UNKNOWN)),
             settings=self._settings(beam=beam or self._parameters["beam"]),
         )
         return Bundle(path, threads=THREADS)
@@ -292,7 +293,7 @@ def _by_length(split: Split, *, ties: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _together(rows: Sequence[Ids]) -> Ids:
-    return translation.padded(rows, length=max(map(len, rows)))
+    return recipe.padded(rows, length=max(map(len, rows)))
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -303,7 +304,7 @@ def _spread(count: int, most: int) -> list[int]:
 def _pairs(items: Sequence["Item"], *, split: str, report: "Reporter") -> list[Pair]:
     """The split's pairs with something on both sides; others are left out and named."""
     found = []
-    for pair in translation.pairs(items):
+    for pair in recipe.pairs(items):
         if pair.source.strip() and pair.target.strip():
             found.append(replace(pair, source=pair.source.strip(), target=pair.target.strip()))
         else:

@@ -11,14 +11,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from modelhub import evaluation, runners
-from modelhub.recipes import agreement, columns, labelled, order, rows, table_rows, tabular_model, targets
+from modelhub.recipes import agreement, labelled, order, rows
 from modelhub.recipes.base import Interface
-from modelhub.recipes.columns import MISSING, UNKNOWN, Layout
 from modelhub.recipes.learning import Batch, Exported, Monitor
 from modelhub.recipes.schedule import class_weights
-from modelhub.recipes.table_rows import Split
-from modelhub.recipes.tabular import ONNX_FILE, SETTINGS_FILE
-from modelhub.recipes.targets import Target
+from modelhub.recipes.tabular import columns, table_rows, targets
+from modelhub.recipes.tabular import model as tabular_model
+from modelhub.recipes.tabular.columns import MISSING, UNKNOWN, Layout
+from modelhub.recipes.tabular.recipe import ONNX_FILE, SETTINGS_FILE
+from modelhub.recipes.tabular.table_rows import Split
+from modelhub.recipes.tabular.targets import Target
 from modelhub.signatures import DYNAMIC, Signature, TensorSpec
 from modelhub.trainer.task import Failure, Item, Reporter, Task
 
