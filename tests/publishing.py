@@ -46,7 +46,8 @@ from django.utils import timezone
 from inference import deployments
 from modelhub import registry
 from modelhub.signatures import Signature, TensorSpec
-from tenants import accounts, api_keys, scoping
+from tenants import accounts, scoping
+from tenants.keys import api_keys
 from tenants.models import Plan
 
 def tensors(given):

@@ -27,7 +27,8 @@ print(0)
 MADE = """
 from datetime import datetime, timedelta
 from decimal import Decimal
-from tenants import accounts, scoping, usage
+from tenants import accounts, scoping
+from tenants.ledger import usage
 from tenants.models import Plan, Tenant
 from tenants.ledger.usage import UsageEvent
 month = datetime.fromisoformat({month!r})
@@ -66,7 +67,8 @@ with scoping.operator():
 LATE = """
 import itertools, os, pathlib, random, sys
 from datetime import datetime
-from tenants import scoping, usage
+from tenants import scoping
+from tenants.ledger import usage
 from tenants.models import Tenant
 from tenants.ledger.usage import UsageEvent
 at_ms = int(datetime.fromisoformat({month!r}).timestamp() * 1000)
