@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,66 +31,11 @@ def made(folder: Path, *names: str) -> dict[str, Path]:
 def main() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import keras
-    import tensorflow as tf
 
-    layers = keras.layers
-
-    def tiny() -> "keras.Model":
-        return keras.Sequential(
-            [keras.Input((4,), name="x"), layers.Dense(8, activation="relu"), layers.Dense(3, name="y")]
-        )
-
-    def identity() -> "keras.Model":
-        return keras.Sequential([keras.Input((4,), name="x"), layers.Rescaling(1.0, name="y")])
-
-    def cnn() -> "keras.Model":
-        return keras.Sequential(
-            [
-                keras.Input((150, 150, 3), name="image"),
-                layers.Conv2D(32, (3, 3), activation="relu"),
-                layers.MaxPooling2D((2, 2)),
-                layers.Flatten(),
-                layers.Dense(128, activation="relu"),
-                layers.Dense(1, activation="sigmoid", name="score"),
-            ]
-        )
-
-    def words() -> "tf.Module":
-        module = tf.Module()
-        module.serve = tf.function(
-            lambda text, number: {
-                "upper": tf.strings.upper(text),
-                "length": tf.strings.length(text),
-                "doubled": 2 * tf.strings.to_number(tf.strings.as_string(number)),
-            },
-            input_signature=[
-                tf.TensorSpec([None, None], tf.string, name="text"),
-                tf.TensorSpec([None], tf.float32, name="number"),
-            ],
-        )
-        return module
-
-    def mixed() -> "tf.Module":
-        module = tf.Module()
-
-        def serve(number: Any, more: Any) -> Any:
-            total = tf.reduce_sum(number, axis=1) + tf.cast(more, tf.float32)
-            return {"total": total, "positive": total > 0, "found": tf.boolean_mask(total, total > 0)}
-
-        module.serve = tf.function(
-            serve,
-            input_signature=[
-                tf.TensorSpec([None, None], tf.float32, name="number"),
-                tf.TensorSpec([None], tf.int32, name="more"),
-            ],
-        )
-        return module
-
-    makers = {"tiny": tiny, "identity": identity, "cnn": cnn, "words": words, "mixed": mixed}
     folder = Path(sys.argv[1])
     for name in sys.argv[2:]:
         keras.utils.set_random_seed(0)
-        model = makers[name.split(".")[0]]()
+        model = MAKERS[name.split(".")[0]]()
         draft = folder / f".{os.getpid()}.{name}"
         if name.endswith(".savedmodel.zip"):
             _saved_model(model, draft)
@@ -98,6 +44,81 @@ def main() -> None:
         else:
             draft.write_bytes(_converted(model, int8=".int8." in name))
         draft.rename(folder / name)
+
+
+def _tiny() -> Any:
+    import keras
+
+    return keras.Sequential(
+        [keras.Input((4,), name="x"), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3, name="y")]
+    )
+
+
+def _identity() -> Any:
+    import keras
+
+    return keras.Sequential([keras.Input((4,), name="x"), keras.layers.Rescaling(1.0, name="y")])
+
+
+def _cnn() -> Any:
+    import keras
+
+    return keras.Sequential(
+        [
+            keras.Input((150, 150, 3), name="image"),
+            keras.layers.Conv2D(32, (3, 3), activation="relu"),
+            keras.layers.MaxPooling2D((2, 2)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(1, activation="sigmoid", name="score"),
+        ]
+    )
+
+
+def _words() -> Any:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda text, number: {
+            "upper": tf.strings.upper(text),
+            "length": tf.strings.length(text),
+            "doubled": 2 * tf.strings.to_number(tf.strings.as_string(number)),
+        },
+        input_signature=[
+            tf.TensorSpec([None, None], tf.string, name="text"),
+            tf.TensorSpec([None], tf.float32, name="number"),
+        ],
+    )
+    return module
+
+
+def _mixed() -> Any:
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    def serve(number: Any, more: Any) -> Any:
+        total = tf.reduce_sum(number, axis=1) + tf.cast(more, tf.float32)
+        return {"total": total, "positive": total > 0, "found": tf.boolean_mask(total, total > 0)}
+
+    module.serve = tf.function(
+        serve,
+        input_signature=[
+            tf.TensorSpec([None, None], tf.float32, name="number"),
+            tf.TensorSpec([None], tf.int32, name="more"),
+        ],
+    )
+    return module
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "tiny": _tiny,
+    "identity": _identity,
+    "cnn": _cnn,
+    "words": _words,
+    "mixed": _mixed,
+}
 
 
 def _converted(model: Any, *, int8: bool) -> bytes:
