@@ -1,17 +1,18 @@
 """How good the speech recognizer becomes with its defaults on real recordings, and in how many minutes.
 
-    python -m benchmarks.recipe_speech digits|digits-speaker|an4 [name=value …]
+    python -m benchmarks.recipe_speech digits|digits-speaker|an4 [name=value …] [--folder FOLDER]
 
 Trains as a job does, from ../shared/data, and prints the word error rate on the sounds held out: a tenth of the spoken
-digits at random, one speaker of them, or the speakers of every tenth recording of AN4.
+digits at random, one speaker of them, or the speakers of every tenth recording of AN4. `benchmarks.recipe_serving`
+measures what `--folder` keeps through HTTP.
 """
 
+import argparse
 import csv
 import faulthandler
 import json
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from modelhub import signatures
 from modelhub.recipes.base import checked
 from modelhub.recipes.speech import SpeechRecognizer
 from modelhub.trainer import child
-from modelhub.trainer.task import Item, Reporter, Task
+from modelhub.trainer.task import RESULT_FILE, Item, Reporter, Task
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 VALIDATION = 0.1
@@ -84,7 +85,7 @@ class Spoken(Reporter):
         print(text, flush=True)
 
 
-def main(name: str, given: Mapping[str, Any]) -> None:
+def main(name: str, given: Mapping[str, Any], kept: Path | None) -> None:
     folder, split = SETS[name]
     items = items_of(folder)
     held_out = split(items)
@@ -98,16 +99,24 @@ def main(name: str, given: Mapping[str, Any]) -> None:
         validation=[item for item in items if held_out(item)],
         max_pixels=1,
     )
-    began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        result = child.run(task, folder=Path(scratch), report=Spoken())
-        minutes = (time.monotonic() - began) / 60
-        metrics = result["metrics"]
-        for error in metrics.pop("errors"):
-            print(f"{error['name']}: {error['truth']!r} was heard as {error['answer']!r} ({error['confidence']})")
-        print(json.dumps(metrics, indent=1))
-        print(f"{name}: word error rate {metrics['word_error_rate']:.2%} in {minutes:.1f} minutes")
-        print(f"{name}: real-time factor {real_time_factor(task, result, Path(scratch)):.4f}, a file at a time")
+        train(name, task, kept or Path(scratch))
+
+
+def train(name: str, task: Task, folder: Path) -> None:
+    """Trains, and prints what was reached; the version's files are in the folder then."""
+    folder.mkdir(exist_ok=True)
+    began = time.monotonic()
+    result = child.run(task, folder=folder, report=Spoken())
+    minutes = (time.monotonic() - began) / 60
+    (folder / RESULT_FILE).write_text(json.dumps(result | {"recipe": task.recipe}))
+    (folder / "validation.json").write_text(json.dumps([item.file for item in task.validation]))
+    metrics = result["metrics"]
+    for error in metrics.pop("errors"):
+        print(f"{error['name']}: {error['truth']!r} was heard as {error['answer']!r} ({error['confidence']})")
+    print(json.dumps(metrics, indent=1))
+    print(f"{name}: word error rate {metrics['word_error_rate']:.2%} in {minutes:.1f} minutes")
+    print(f"{name}: real-time factor {real_time_factor(task, result, folder):.4f}, a file at a time")
 
 
 def real_time_factor(task: Task, result: Mapping[str, Any], folder: Path) -> float:
@@ -126,6 +135,17 @@ def real_time_factor(task: Task, result: Mapping[str, Any], folder: Path) -> flo
     return needed / said
 
 
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description="Trains the speech recognizer on real recordings.")
+    parser.add_argument("name", choices=SETS)
+    parser.add_argument("--folder", type=Path, help="where to keep the version's files; else nowhere")
+    parser.add_argument("parameters", nargs="*", help="NAME=VALUE, those that are not the defaults")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
     faulthandler.enable()  # a library that crashes says where
-    main(sys.argv[1], {one.partition("=")[0]: json.loads(one.partition("=")[2]) for one in sys.argv[2:]})
+    asked = _arguments()
+    main(
+        asked.name, {one.partition("=")[0]: json.loads(one.partition("=")[2]) for one in asked.parameters}, asked.folder
+    )
