@@ -9,15 +9,13 @@ import logging
 import os
 import secrets
 import shutil
-import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 
 from inference import batch_predictions
@@ -25,54 +23,26 @@ from inference.batch_predictions import Checkpoint, Hold, LeaseLost
 from inference.batch_worker import task as tasks
 from inference.batch_worker.task import LINES_FILE, Task
 from inference.models import BatchPrediction
-from modelhub import artifacts, datasets, storage
+from modelhub import artifacts, datasets, storage, workers
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import Item
+from modelhub.workers import SECONDS_BETWEEN_LOOKS, Disconnected, Stopping, Worker
 from tenants import scoping
 
-SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4
-SECONDS_BETWEEN_LOOKS = 0.1
-SECONDS_TO_RETRY = 60.0
-LEFT_BEHIND_SECONDS = 24 * 3600
 CHILD = "inference.batch_worker.child"
 FAULT = "The fault is on our side; please tell us the job's id."
 
 logger = logging.getLogger(__name__)
 
-Connection = (OperationalError, InterfaceError)
 
+class BatchWorker(Worker):
+    """One process that does one batch prediction at a time."""
 
-class Stopping(Exception):
-    """The worker was told to stop."""
+    kind = "batch worker"
 
-
-class BatchWorker:
-    """One process that does one batch prediction at a time; several of them, on several machines, share the queue."""
-
-    def __init__(self) -> None:
-        self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._stopping = False
-
-    def stop(self, *_: object) -> None:
-        """From now on no job is taken, and the one at hand is put back."""
-        self._stopping = True
-
-    def run_forever(self) -> None:
-        """Until SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.stop)
-        _remove_left_behind()
-        logger.info("batch worker %s waits for jobs", self.name)
-        while not self._stopping:
-            try:
-                if not self.run_one():
-                    self._wait(SECONDS_BETWEEN_CLAIMS)
-            except Connection:
-                logger.warning("batch worker %s cannot reach the database", self.name, exc_info=True)
-                connection.close()
-                self._wait(SECONDS_BETWEEN_CLAIMS)
-        logger.info("batch worker %s stops", self.name)
+    def scratch(self) -> Path:
+        return _scratch()
 
     def run_one(self) -> bool:
         """Does the next job, if there is one."""
@@ -81,17 +51,8 @@ class BatchWorker:
         if job is None:
             return False
         logger.info("batch worker %s takes %s, attempt %d", self.name, job.pk, job.attempt)
-        _Run(job, tick=self._tick).carry_out()
+        _Run(job, tick=self.tick).carry_out()
         return True
-
-    def _tick(self) -> None:
-        if self._stopping:
-            raise Stopping
-
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._stopping and time.monotonic() < until:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 class _Run:
@@ -126,9 +87,9 @@ class _Run:
             self._carry_out()
         except Stopping:
             logger.info("%s goes back to the queue: the worker stops", self._job.pk)
-            self._write(self._put_back)
+            workers.written(self._put_back)
             return True
-        except (LeaseLost, *Connection):
+        except (LeaseLost, *Disconnected):
             raise
         except Exception:
             logger.exception("%s failed by a fault of the worker", self._job.pk)
@@ -199,7 +160,7 @@ class _Run:
             return
         try:
             self._write_down()
-        except Connection:
+        except Disconnected:
             logger.warning("%s: the database cannot be reached; the child goes on", self._job.pk, exc_info=True)
             connection.close()
         self._reported_at = time.monotonic()
@@ -228,7 +189,7 @@ class _Run:
                         hold=self._hold, checkpoint=self._checkpoint, results=staging, now=timezone.now()
                     )
 
-        self._write(write)
+        workers.written(write)
 
     def _fail(self, error: str) -> None:
         logger.info("%s failed: %s", self._job.pk, error)
@@ -237,20 +198,7 @@ class _Run:
             with scoping.operator():
                 batch_predictions.fail(hold=self._hold, error=error, now=timezone.now())
 
-        self._write(write)
-
-    def _write(self, write: Callable[[], None]) -> None:
-        """Writes to the database, waiting out an outage for a minute."""
-        until = time.monotonic() + SECONDS_TO_RETRY
-        while True:
-            try:
-                write()
-                return
-            except Connection:
-                connection.close()
-                if time.monotonic() > until:
-                    raise
-                time.sleep(SECONDS_BETWEEN_CLAIMS)
+        workers.written(write)
 
 
 def _recovered(job: BatchPrediction, *, into: Path) -> Checkpoint:
@@ -311,12 +259,3 @@ def _task(
 
 def _scratch() -> Path:
     return Path(settings.SCRATCH_DIR) / "batches"
-
-
-def _remove_left_behind() -> None:
-    """Removes the folders of workers that were killed here: those that nobody has written to for a day."""
-    horizon = time.time() - LEFT_BEHIND_SECONDS
-    for folder in _scratch().glob("bat_*"):
-        with contextlib.suppress(FileNotFoundError):
-            if folder.stat().st_mtime < horizon:
-                shutil.rmtree(folder, ignore_errors=True)

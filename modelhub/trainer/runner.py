@@ -2,11 +2,8 @@
 
 import json
 import logging
-import os
 import secrets
 import shutil
-import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 
-from modelhub import evaluations, job_costs, registry, signatures, storage, training, training_limits
+from modelhub import evaluations, job_costs, registry, signatures, storage, training, training_limits, workers
 from modelhub.datasets import parts, retention
 from modelhub.job_queue import Hold, JobQueue, LeaseLost, Stop
 from modelhub.models import JobState, ModelVersion, TrainerJob, TrainingJob
@@ -27,59 +24,35 @@ from modelhub.trainer import brief
 from modelhub.trainer.brief import FAULT
 from modelhub.trainer.process import Child, Limits
 from modelhub.trainer.task import RESULT_FILE, STOP_FILE
+from modelhub.workers import SECONDS_BETWEEN_LOOKS, Disconnected, Stopping, Worker
 from tenants import scoping
 from tenants.errors import Refusal
 from tenants.ledger import archive
 
-SECONDS_BETWEEN_CLAIMS = 0.5
 SECONDS_BETWEEN_REPORTS = 0.4
 SECONDS_BETWEEN_SWEEPS = 6 * 3600.0
 SECONDS_BETWEEN_EXPIRIES = 60.0
-SECONDS_BETWEEN_LOOKS = 0.1
-SECONDS_TO_RETRY = 60.0
 HOUR_SECONDS = 3600.0
 MAX_LOG_LINES = 10_000
 MAX_LOG_LINE = 2_000
 
 logger = logging.getLogger(__name__)
 
-Connection = (OperationalError, InterfaceError)
 
-
-class Stopping(Exception):
-    """The trainer was told to stop."""
-
-
-class Trainer:
+class Trainer(Worker):
     """One process that trains one job at a time; several of them, on several machines, share the queue."""
 
+    kind = "trainer"
+
     def __init__(self) -> None:
-        self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._stopping = False
+        super().__init__()
         self._last: JobQueue[Any] | None = None
         self._accrue_at = 0.0
         self._sweep_at = time.monotonic() + SECONDS_BETWEEN_SWEEPS
         self._expire_at = 0.0
 
-    def stop(self, *_: object) -> None:
-        """From now on no job is taken, and the one at hand is put back."""
-        self._stopping = True
-
-    def run_forever(self) -> None:
-        """Until SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.stop)
-        _remove_left_behind()
-        logger.info("trainer %s waits for jobs", self.name)
-        while not self._stopping:
-            try:
-                if not self.run_one():
-                    self._wait(SECONDS_BETWEEN_CLAIMS)
-            except Connection:
-                logger.warning("trainer %s cannot reach the database", self.name, exc_info=True)
-                connection.close()
-                self._wait(SECONDS_BETWEEN_CLAIMS)
-        logger.info("trainer %s stops", self.name)
+    def scratch(self) -> Path:
+        return _scratch()
 
     def run_one(self) -> bool:
         """Does the next job, if there is one: trainings and evaluations in turn, where both wait."""
@@ -96,14 +69,12 @@ class Trainer:
             if job is not None:
                 logger.info("trainer %s takes %s, attempt %d", self.name, job.pk, job.attempt)
                 self._last = queue
-                run(job, queue=queue, tick=self._tick).carry_out()
+                run(job, queue=queue, tick=self.tick).carry_out()
                 return True
         return False
 
-    def _tick(self) -> None:
-        """What goes on while a job runs."""
-        if self._stopping:
-            raise Stopping
+    def tick(self) -> None:
+        super().tick()
         self._accrue()
         self._expire()
 
@@ -146,11 +117,6 @@ class Trainer:
         except Exception:
             logger.exception("the archive and the checkpoints could not be swept; it is tried again")
             connection.close()
-
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._stopping and time.monotonic() < until:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 @dataclass(slots=True)
@@ -219,7 +185,7 @@ class Run:
         except Stopping:
             logger.info("%s goes back to the queue: the trainer stops", self._job.pk)
             self._end(self._put_back)
-        except (LeaseLost, *Connection):
+        except (LeaseLost, *Disconnected):
             raise
         except Refusal as refusal:
             self._fail(refusal.detail, seconds=Decimal(0))
@@ -310,7 +276,7 @@ class Run:
                 )  # fmt: skip
         except FileNotFoundError:  # the child has written a newer one by now, and will say so
             return
-        except Connection:
+        except Disconnected:
             logger.warning("%s: its checkpoint could not be told to the database", self._job.pk, exc_info=True)
             connection.close()
         else:
@@ -322,7 +288,7 @@ class Run:
             return
         try:
             self._write_down()
-        except Connection:
+        except Disconnected:
             logger.warning("%s: the database cannot be reached; the child goes on", self._job.pk, exc_info=True)
             connection.close()
         self._reported_at = time.monotonic()
@@ -374,28 +340,15 @@ class Run:
         self._end(lambda: self._queue.fail(hold=self._hold, error=error, seconds=seconds, now=timezone.now()))
 
     def _end(self, write: Callable[[], None]) -> None:
-        """Writes down the last that the child said, then the job's end, waiting out an outage for a minute."""
-        until = time.monotonic() + SECONDS_TO_RETRY
-        while True:
-            try:
-                self._write_down()
-                with scoping.operator():
-                    write()
-                return
-            except Connection:
-                connection.close()
-                if time.monotonic() > until:
-                    raise
-                time.sleep(SECONDS_BETWEEN_CLAIMS)
+        """Writes down the last that the child said, then the job's end."""
+
+        def end() -> None:
+            self._write_down()
+            with scoping.operator():
+                write()
+
+        workers.written(end)
 
 
 def _scratch() -> Path:
     return Path(settings.SCRATCH_DIR) / "training"
-
-
-def _remove_left_behind() -> None:
-    """Removes the folders of trainers that were killed here: those that nobody has written to for a day."""
-    horizon = time.time() - 24 * 3600
-    for folder in _scratch().glob("job_*"):
-        if folder.stat().st_mtime < horizon:
-            shutil.rmtree(folder, ignore_errors=True)
