@@ -1,13 +1,13 @@
 """How the admin shows the report of a data set, and a look into it."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from modelhub.admin.tables import NOTHING, Table
 from modelhub.datasets import previews
 from modelhub.models import Dataset
 from tenants.errors import Refusal
@@ -15,17 +15,6 @@ from tenants.errors import Refusal
 ROWS = 8
 MAX_SHOWN = 200
 BAR_HEIGHT = 40
-NOTHING = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What a part of a report or preview looks like on a page."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    bars: Sequence[Mapping[str, float]] = ()
 
 
 def report(dataset: Dataset) -> SafeString | str:

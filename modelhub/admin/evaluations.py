@@ -5,7 +5,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from modelhub import charts, evaluations
-from modelhub.admin import drawings, links
+from modelhub.admin import drawings, evaluation_pages, links
 from modelhub.admin.cancelling import CancellableAdmin
 from modelhub.models import Evaluation
 from tenants.admin.base import actor
@@ -31,7 +31,7 @@ class EvaluationAdmin(CancellableAdmin):
         "confusion",
         "reliability",
         "mistakes_drawn",
-        "result",
+        "figures",
         "progress",
         "budget",
         "budget_currency",
@@ -74,6 +74,10 @@ class EvaluationAdmin(CancellableAdmin):
         if evaluation.result is None:
             return "-"
         return drawings.shown(charts.mistakes(evaluation.mistakes, title=str(evaluation.version)), alt="Mistakes")
+
+    @admin.display(description="figures")
+    def figures(self, evaluation: Evaluation) -> str:
+        return evaluation_pages.figures(evaluation)
 
     def cancel_one(self, request: HttpRequest, job: Evaluation) -> None:
         evaluations.cancel(evaluation=job, actor=actor(request), now=timezone.now())

@@ -253,6 +253,7 @@ def test_what_was_found_is_drawn(
     page = admin_client.get(f"/admin/modelhub/evaluation/{evaluation}/change/")
     assert page.status_code == 200
     assert page.content.count(b"data:image/svg+xml;base64,") == 3
+    assert b"8 rows were answered." in page.content
     assert admin_client.get("/admin/modelhub/evaluation/").status_code == 200
 
 
