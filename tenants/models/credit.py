@@ -36,6 +36,7 @@ class CreditEntry(TenantOwned):
     reason = models.CharField(max_length=300, blank=True)
 
     class Meta(TenantOwned.Meta):
+        verbose_name_plural = "credit entries"
         abstract = False
         constraints = [
             models.CheckConstraint(

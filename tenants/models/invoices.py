@@ -35,6 +35,9 @@ class NumberSeries(models.Model):
     name = models.CharField(primary_key=True, max_length=20, help_text="as `INV-2026`")
     last = models.PositiveIntegerField(default=0)
 
+    class Meta:
+        verbose_name_plural = "number series"
+
     def __str__(self) -> str:
         return f"{self.name}-{self.last:06d}"
 

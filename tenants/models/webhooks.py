@@ -81,6 +81,7 @@ class WebhookDelivery(TenantOwned):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(TenantOwned.Meta):
+        verbose_name_plural = "webhook deliveries"
         abstract = False
         constraints = [
             models.UniqueConstraint(fields=["endpoint", "notice"], name="one_delivery_a_notice_and_endpoint"),

@@ -109,7 +109,7 @@ def test_the_operator_reads_the_report_and_sees_pictures(acme_client: APIClient,
     dataset = create(acme_client)
     upload(acme_client, dataset, zips.packed(zips.good() | {"train/cat/bad.jpg": b"<script>"}))
     text = page(admin_client, dataset)
-    assert "10 good, 1 left out; divided by given" in text
+    assert "10 good, 1 left out; divided as given." in text
     assert "<code>train/cat/bad.jpg</code>" in text
     assert "<script>&#x27;" not in text.replace("&lt;script&gt;", "")
     [first, *_] = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
