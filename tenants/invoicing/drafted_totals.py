@@ -3,25 +3,49 @@
 from collections.abc import Collection
 from datetime import date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from tenants import pricing
 from tenants.invoicing import quantities
 from tenants.models import Tenant
-from tenants.pricing import PlanSpan, Rating, plan_history
+from tenants.pricing import PlanSpan, Rating, Terms, plan_history
+
+
+class Account(NamedTuple):
+    """Of a tenant what a total depends on."""
+
+    pk: str
+    plan_id: str
+    created_at: datetime
 
 
 def of(*, month: date, without: Collection[str] = ()) -> dict[str, Decimal]:
     """The totals by tenant, of those that owe something and are not in `without`; needs the operator's scope."""
-    there = Tenant.objects.only("plan_id", "created_at").filter(created_at__lt=pricing.month_end(month))
-    terms = plan_history.terms(tenants=[tenant for tenant in there if tenant.pk not in without], month=month)
+    there = Tenant.objects.filter(created_at__lt=pricing.month_end(month)).values_list("pk", "plan_id", "created_at")
+    terms = plan_history.terms(tenants=[Account(*row) for row in there if row[0] not in without], month=month)
     used = quantities.of(terms)
-    ratings: dict[tuple[tuple[PlanSpan, ...], datetime], Rating] = {}
+    ratings = _Ratings()
     totals = {}
     for tenant, each in terms.items():
-        alike = (each.plans, max(each.since, each.start))
-        rating = ratings.get(alike)
-        if rating is None:
-            rating = ratings[alike] = Rating(each)
-        if lines := rating.lines(used.get(tenant, {})):
-            totals[tenant] = pricing.total([line.amount for line in lines], each.currency)
+        amount = ratings.of(each).amount(used.get(tenant, {}))
+        if amount is not None:
+            totals[tenant] = amount
     return totals
+
+
+class _Ratings:
+    """The rating of each terms; those that come to the same have one."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Rating] = {}
+        self._alike: dict[tuple[tuple[PlanSpan, ...], datetime], Rating] = {}
+
+    def of(self, terms: Terms) -> Rating:
+        found = self._by_id.get(id(terms))
+        if found is None:
+            alike = (terms.plans, max(terms.since, terms.start))
+            found = self._alike.get(alike)
+            if found is None:
+                found = self._alike[alike] = Rating(terms)
+            self._by_id[id(terms)] = found
+        return found

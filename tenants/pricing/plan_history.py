@@ -2,11 +2,26 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import Protocol
 
 from tenants import pricing, scoping
 from tenants.errors import Conflict
 from tenants.models import ClosedMonth, CreditEntry, Invoice, Plan, PlanChange, Price, Tenant, UsageHour
 from tenants.pricing import PlanSpan, PriceVersion, Terms
+
+# The plan changes of more accounts than these are found among all.
+MANY = 1000
+
+
+class Account(Protocol):
+    """What of a tenant its terms depend on."""
+
+    @property
+    def pk(self) -> str: ...
+    @property
+    def plan_id(self) -> str: ...
+    @property
+    def created_at(self) -> datetime: ...
 
 
 def add(*, tenant: Tenant, after: Plan, actor: str, now: datetime) -> PlanChange | None:
@@ -30,10 +45,12 @@ def add(*, tenant: Tenant, after: Plan, actor: str, now: datetime) -> PlanChange
     )  # fmt: skip
 
 
-def terms(*, tenants: Sequence[Tenant], month: date) -> dict[str, Terms]:
+def terms(*, tenants: Sequence[Account], month: date) -> dict[str, Terms]:
     """What a month of each tenant is rated by, in three queries for all of them."""
     changes: dict[str, list[PlanChange]] = {}
-    owned = PlanChange.across_tenants.filter(tenant__in=[tenant.pk for tenant in tenants])
+    owned = PlanChange.across_tenants.all()
+    if len(tenants) <= MANY:
+        owned = owned.filter(tenant__in=[tenant.pk for tenant in tenants])
     for change in owned.order_by("number"):
         changes.setdefault(change.tenant_id, []).append(change)
     unchanged: dict[str, tuple[PlanSpan, ...]] = {}
@@ -70,7 +87,7 @@ def version_of(price: Price) -> PriceVersion:
     )
 
 
-def _terms_of(tenants: Sequence[Tenant], spans: Mapping[str, tuple[PlanSpan, ...]], month: date) -> dict[str, Terms]:
+def _terms_of(tenants: Sequence[Account], spans: Mapping[str, tuple[PlanSpan, ...]], month: date) -> dict[str, Terms]:
     """The terms of tenants that had these plans; those whose terms are alike share them."""
     codes = {span.plan for found in set(spans.values()) for span in found}
     prices = _prices(codes)
@@ -104,7 +121,7 @@ def _refuse_unless_new(tenant: Tenant, after: Plan, now: datetime) -> None:
         )
 
 
-def _spans(tenant: Tenant, changes: Sequence[PlanChange], month: date) -> Iterable[PlanSpan]:
+def _spans(tenant: Account, changes: Sequence[PlanChange], month: date) -> Iterable[PlanSpan]:
     start, end = pricing.month_start(month), pricing.month_end(month)
     plan = changes[0].before_id if changes else tenant.plan_id
     for change in changes:
@@ -123,5 +140,5 @@ def _prices(codes: Iterable[str]) -> dict[str, list[PriceVersion]]:
     return found
 
 
-def _first_hour(tenant: Tenant) -> datetime:
+def _first_hour(tenant: Account) -> datetime:
     return tenant.created_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

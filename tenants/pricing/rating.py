@@ -7,11 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from tenants.pricing.money import EXACT, rounded, rounded_product
+from tenants.pricing.money import EXACT, Product, in_coins, rounded
 from tenants.pricing.months import hours_between, midnight
 from tenants.pricing.terms import Terms, joined
 from tenants.pricing.versions import FLAT, PriceVersion, cost, each
 
+NOTHING = Decimal(0)
 Quantities = Mapping[tuple[str, datetime], Decimal]  # by meter and hour
 
 
@@ -50,6 +51,7 @@ class Rating:
             self._by_meter.setdefault(held.price.meter, []).append(held)
         self._starts = {meter: [held.start for held in spans] for meter, spans in self._by_meter.items()}
         self._versions: list[_Version] = []
+        self._places: dict[tuple[str, datetime], int] = {}
         for spans in self._by_meter.values():
             for price in dict.fromkeys(held.price for held in spans):
                 own = [held for held in spans if held.price == price]
@@ -64,19 +66,39 @@ class Rating:
         nothing and has no line, and neither has what was not used and costs nothing.
         """
         used = self._used(quantities)
-        lines = [one.line(used.get(at, Decimal(0)), self._terms) for at, one in enumerate(self._versions)]
+        lines = [one.line(used.get(at, NOTHING)) for at, one in enumerate(self._versions)]
         charged = [line for line in lines if line.amount or line.quantity]
         return sorted(charged, key=lambda line: (line.price.meter, line.spans[0]))
+
+    def amount(self, quantities: Quantities) -> Decimal | None:
+        """The sum of the lines' amounts, in a fraction of their time; none where there would be no lines."""
+        used = self._used(quantities)
+        total, charged = Decimal(0), False
+        for at, one in enumerate(self._versions):
+            quantity = used.get(at, NOTHING)
+            amount = one.amount(quantity)
+            if amount:
+                total = EXACT.add(total, amount)
+            charged = charged or bool(amount) or bool(quantity)
+        return in_coins(total, self._terms.currency) if charged else None
 
     def _used(self, quantities: Quantities) -> dict[int, Decimal]:
         """What was used while each version held, by its place."""
         used: dict[int, Decimal] = {}
-        for (meter, hour), quantity in quantities.items():
-            place = bisect_right(self._starts.get(meter, ()), hour) - 1
-            if place >= 0 and hour < (held := self._by_meter[meter][place]).end:
-                version = held.version
+        for when, quantity in quantities.items():
+            version = self._places.get(when, -2)
+            if version == -2:
+                version = self._places[when] = self._version_at(*when)
+            if version >= 0:
                 used[version] = EXACT.add(used[version], quantity) if version in used else quantity
         return used
+
+    def _version_at(self, meter: str, hour: datetime) -> int:
+        """The place of the version of a meter's price that holds in an hour; -1 if none does."""
+        place = bisect_right(self._starts.get(meter, ()), hour) - 1
+        if place < 0 or hour >= (held := self._by_meter[meter][place]).end:
+            return -1
+        return held.version
 
 
 def rate(*, quantities: Quantities, terms: Terms) -> list[Line]:
@@ -108,14 +130,20 @@ class _Version:
         self._hours = sum(hours_between(max(start, terms.since), end) for start, end in spans)
         self._month_hours = hours_between(terms.start, terms.end)
         self._share = Fraction(self._hours, self._month_hours)
-        self._each = each(price)
+        self._currency = terms.currency
+        unit = each(price)
+        self._product = None if unit is None else Product(unit, terms.currency)
 
-    def line(self, used: Decimal, terms: Terms) -> Line:
+    def amount(self, used: Decimal) -> Decimal:
+        """What so much costs."""
+        if self._product is not None:
+            return self._product.rounded(used)
         quantity = Decimal(1) if self.price.model == FLAT else used
-        if self._each is None:
-            amount = rounded(cost(self.price, quantity=quantity, share=self._share), terms.currency)
-        else:
-            amount = rounded_product(quantity, self._each, terms.currency)
+        return rounded(cost(self.price, quantity=quantity, share=self._share), self._currency)
+
+    def line(self, used: Decimal) -> Line:
+        quantity = Decimal(1) if self.price.model == FLAT else used
+        amount = self.amount(used)
         if self.price.model == FLAT and not amount:
             quantity = Decimal(0)
         return Line(self.price, self.spans, self._hours, self._month_hours, quantity, amount)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
 from decimal import Decimal
+from typing import NamedTuple
 
 from django.db.models import Sum
 
@@ -37,8 +38,7 @@ class IssuedTotal:
     due: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
+class Billed(NamedTuple):
     """A month of a tenant in money: `draft` where it is not issued."""
 
     tenant_id: str
@@ -117,7 +117,7 @@ def billed(*, months: Sequence[date], issued: Iterable[IssuedTotal]) -> list[Bil
     for month in months:
         for tenant, amount in drafted_totals.of(month=month, without=closed[month]).items():
             plan = plans[tenant]
-            found.append(Billed(tenant, month, plan, currencies[plan], amount, draft=True))
+            found.append(Billed(tenant, month, plan, currencies[plan], amount, True))
     return found
 
 
@@ -125,12 +125,21 @@ def revenue(*, months: Sequence[date], issued: Iterable[IssuedTotal]) -> Table:
     """By month and plan: what was invoiced, and what the drafts come to by now."""
     sums: dict[tuple[str, str, str], list[Decimal]] = {}
     tenants: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    written: dict[date, str] = {}
+    for tenant, month, plan, currency, amount, draft in billed(months=months, issued=issued):
+        named = written.get(month)
+        if named is None:
+            named = written[month] = f"{month:%Y-%m}"
+        key = (named, plan, currency)
+        if key not in sums:
+            sums[key] = [ZERO, ZERO]
+        sums[key][draft] += amount
+        tenants[key].add(tenant)
     in_all: dict[str, list[Decimal]] = {}
-    for one in billed(months=months, issued=issued):
-        key = (f"{one.month:%Y-%m}", one.plan, one.currency)
-        for column in (sums.setdefault(key, [ZERO, ZERO]), in_all.setdefault(one.currency, [ZERO, ZERO])):
-            column[one.draft] += one.amount
-        tenants[key].add(one.tenant_id)
+    for (_, _, currency), (invoiced, drafted) in sums.items():
+        column = in_all.setdefault(currency, [ZERO, ZERO])
+        column[0] += invoiced
+        column[1] += drafted
     return Table(
         columns=("month", "plan", "currency", "tenants", "issued", "draft", "total"),
         rows=[(*key, len(tenants[key]), *sums[key], sum(sums[key], ZERO)) for key in sorted(sums)],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tenants import pricing
 from tenants.errors import Invalid
 from tenants.pricing import Line, PlanSpan, PriceVersion, Terms, Tier
-from tenants.pricing.money import rounded_product
+from tenants.pricing.money import Product
 from tests.crash import naive_rating
 
 MONTH = date(2026, 11, 1)
@@ -103,7 +103,7 @@ def test_the_quick_product_is_rounded_as_the_exact_one(
     quantity: Decimal, amount: Decimal, per: Decimal, currency: str
 ) -> None:
     each = Fraction(amount) / Fraction(per)
-    quick = rounded_product(quantity, each, currency)
+    quick = Product(each, currency).rounded(quantity)
     assert str(quick) == str(pricing.rounded(Fraction(quantity) * each, currency))
 
 
