@@ -2,13 +2,16 @@
 
 One process each, the tiny model as JSON, so that the share of metering is as large as it gets. The servers take turns,
 several rounds, because a machine's speed drifts; the figure is the median of the rounds' ratios. The load generator
-runs on the same machine.
+runs on the same machine. Where others take the machine's processors now and then, the processor time is steadier.
 """
 
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from benchmarks import load, models, ours
 from benchmarks.figures import Figure
@@ -30,6 +33,14 @@ SERVERS = {
 BARE, BOUNDED, *_ = SERVERS
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What came of a server's turn, and microseconds of processor time for each request, shipping included."""
+
+    load: load.Load
+    used_us: float
+
+
 def measure(site: LiveSite) -> list[Figure]:
     site.manage("create_tenant", "metering")
     ours.lift_limits(site)
@@ -39,36 +50,59 @@ def measure(site: LiveSite) -> list[Figure]:
     key = make_key(site, "metering")
     request = load.request("/v1/models/tiny:predict", key, ours.TINY_BODY, "application/json")
     ports = {mode: free_port() for mode in SERVERS}
-    started = [
-        site.start_server(port=ports[mode], module=module, METERING_DURABILITY=durability)
+    started = {
+        mode: site.start_server(port=ports[mode], module=module, METERING_DURABILITY=durability)
         for mode, (module, durability) in SERVERS.items()
-    ]
+    }
     for port in ports.values():
         load.run(port, [request], connections=4, seconds=SECONDS)
-    figures = [one for connections in CONNECTIONS for one in _figures(ports, request, connections)]
-    for process in started:
+    servers = {mode: Server(port, psutil.Process(started[mode].pid)) for mode, port in ports.items()}
+    figures = [one for connections in CONNECTIONS for one in _figures(servers, request, connections)]
+    for process in started.values():
         process.terminate()
         process.wait(30)
     return figures
 
 
-def _figures(ports: dict[str, int], request: bytes, connections: int) -> list[Figure]:
-    rounds: dict[str, list[load.Load]] = {mode: [] for mode in ports}
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server, and what it does in a turn: load, and rest in which it ships what is left."""
+
+    port: int
+    process: psutil.Process
+
+    def turn(self, request: bytes, connections: int) -> Turn:
+        before = self._used()
+        found = load.run(self.port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
+        time.sleep(REST)
+        # The load's requests are those after its warm-up; the processor's time is for all.
+        requests = found.requests * (1 + WARM_UP / SECONDS)
+        return Turn(found, (self._used() - before) / requests * 1e6)
+
+    def _used(self) -> float:
+        times = [one.cpu_times() for one in (self.process, *self.process.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
+
+
+def _figures(servers: dict[str, Server], request: bytes, connections: int) -> list[Figure]:
+    rounds: dict[str, list[Turn]] = {mode: [] for mode in servers}
     for number in range(ROUNDS):
-        turn = list(ports.items())
-        for mode, port in turn[number % len(turn) :] + turn[: number % len(turn)]:
-            one = load.run(port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
-            time.sleep(REST)
-            assert not one.errors, f"{one.errors} errors with {mode}"
+        turn = list(servers.items())
+        for mode, server in turn[number % len(turn) :] + turn[: number % len(turn)]:
+            one = server.turn(request, connections)
+            assert not one.load.errors, f"{one.load.errors} errors with {mode}"
             rounds[mode].append(one)
     figures = []
-    for mode in rounds:
-        found, bare = rounds[mode], rounds[BARE]
-        per_second = statistics.median(one.per_second for one in found)
+    for mode, found in rounds.items():
+        pairs = list(zip(found, rounds[BARE], strict=True))
+        per_second = statistics.median(one.load.per_second for one in found)
         figures.append(Figure(f"{mode}, {connections} connections", per_second, "req/s"))
-        figures.append(Figure("  p50", statistics.median(one.p50_ms for one in found), "ms"))
+        figures.append(Figure("  p50", statistics.median(one.load.p50_ms for one in found), "ms"))
+        figures.append(Figure("  processor time a request", statistics.median(one.used_us for one in found), "us"))
         if mode != BARE:
-            lost = [100 * (1 - it.per_second / other.per_second) for it, other in zip(found, bare, strict=True)]
+            lost = [100 * (1 - it.load.per_second / other.load.per_second) for it, other in pairs]
+            more = [100 * (it.used_us / other.used_us - 1) for it, other in pairs]
             bound = AT_MOST_PERCENT if mode == BOUNDED else None
-            figures.append(Figure("  less than without it", statistics.median(lost), "%", at_most=bound))
+            figures.append(Figure("  fewer requests than without it", statistics.median(lost), "%", at_most=bound))
+            figures.append(Figure("  more processor time than without it", statistics.median(more), "%"))
     return figures

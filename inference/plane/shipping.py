@@ -26,7 +26,7 @@ ADOPT_SECONDS = 10.0
 PACE, LONGEST_PACE = 30, 3.0
 RETRY_SECONDS = 1.0
 HEARTBEAT_SECONDS = 2.0
-AT_ONCE = 16  # So many segments that wait go in one transaction: their sums are written once.
+AT_ONCE = 32  # So many segments that wait go in one transaction: their sums are written once.
 # What is wrong with a segment's content, so that trying again is of no use.
 UNFIT = (ValueError, ArithmeticError, IntegrityError, DataError)
 REJECTED = ".rejected"

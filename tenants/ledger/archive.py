@@ -18,12 +18,13 @@ from pathlib import Path
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage, storages
 from django.db import connection
+from isal import igzip
 
 from tenants import scoping
 from tenants.models import UsageSegment
 
 FOLDER = "ledger"
-LEVEL = 1  # A quarter of the size; the next levels take much longer for little more.
+LEVEL = 1  # A sixth of the size, as with the standard library's level 1, in a quarter of its time.
 LEFT_BEHIND = timedelta(days=1)
 WORTH_A_THREAD = 64 * 1024
 
@@ -61,7 +62,7 @@ def store(data: bytes) -> Archived:
     name = _name(sha256)
     storage = storages["default"]
     if not storage.exists(name):
-        content = gzip.compress(data, LEVEL, mtime=0)  # the same bytes each time
+        content = igzip.compress(data, LEVEL, mtime=0)  # the same bytes each time
         if isinstance(storage, FileSystemStorage):
             _write(Path(storage.path(name)), content)
         else:

@@ -102,10 +102,19 @@ def take_segments(*, producer: str, segments: Sequence[Brought]) -> int:
     """Adds segments of a producer in one transaction, all or none; says how many were not there already."""
     with archive.storing([one.data for one in segments]) as archived:
         totals = {one.id: _totals_of(one) for one in segments}
+        sums = _sums_of(totals.values())
     with scoping.operator():
         archive.hold(archived)
-        rows = {one.id: kept for one, kept in zip(segments, archived, strict=True)}
-        return _take(producer, rows, totals, max((one.watermark for one in segments if one.watermark), default=None))
+        new = _insert(producer, {one.id: kept for one, kept in zip(segments, archived, strict=True)}, totals)
+        if new:
+            if new != totals.keys():  # some have been brought by another process, or before
+                sums = _sums_of([totals[segment_id] for segment_id in new])
+            _add_to_rollup(sums)
+            quotas.settle(producer=producer, used=sums.used)
+            watermark = max((one.watermark for one in segments if one.watermark), default=None)
+            if watermark is not None:
+                producers.move_watermark(producer=producer, watermark=watermark)
+        return len(new)
 
 
 def record(*, events: Iterable[UsageEvent], producer: str, segment_id: str) -> bool:
@@ -223,38 +232,33 @@ def _totals_of(segment: Brought) -> Totals:
         raise NotAnEvent(f"a frame holds JSON that is no event: {error}") from error
 
 
-def _take(
-    producer: str, archived: Mapping[str, Archived], totals: Mapping[str, Totals], watermark: datetime | None
-) -> int:
-    new = _insert(
-        [
-            UsageSegment(
-                id=segment_id,
-                producer=producer,
-                sha256=archived[segment_id].sha256,
-                archived_as=archived[segment_id].name,
-                events=found.events,
-                first_event_at=_time(found.first_ms),
-                last_event_at=_time(found.last_ms),
-            )
-            for segment_id, found in sorted(totals.items())
-        ]
-    )
-    _warn_of_others({one: archived[one].sha256 for one in totals.keys() - new})
-    if new:
-        merged = _merged([totals[segment_id] for segment_id in new])
-        _add_to_rollup(merged)
-        quotas.settle(producer=producer, used=_used(merged))
-        if watermark is not None:
-            producers.move_watermark(producer=producer, watermark=watermark)
-    return len(new)
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What segments add to the ledger: rows of the rollup as JSON texts, each in the order of its keys, and quotas."""
+
+    hours: str
+    days: str
+    months: str
+    used: dict[Use, int]
 
 
-def _merged(totals: Sequence[Totals]) -> Totals:
-    """The sums of several segments; what it is made of is not used any more."""
-    merged = totals[0]
+def _sums_of(totals: Iterable[Totals]) -> _Sums:
+    merged = _merged(totals)
+    hours: list[Row] = []
+    for series, sums in merged.quantities.items():
+        for name, quantity in sums.items():
+            hours.append((*series, *stored(name, quantity)))
+    hours.sort(key=lambda row: row[:6])
+    days = _added_up((tenant, hour // 24, *rest) for tenant, hour, *rest in hours)
+    months = _added_up((tenant, _month(day), meter, used) for tenant, day, _, _, _, meter, used in days)
+    return _Sums(_json(HOURS, hours), _json(DAYS, days), _json(MONTHS, months), _used(merged))
+
+
+def _merged(totals: Iterable[Totals]) -> Totals:
+    """The sums of several segments."""
+    merged = Totals()
     with localcontext(EXACT):
-        for one in totals[1:]:
+        for one in totals:
             for series, sums in one.quantities.items():
                 known = merged.quantities.setdefault(series, {})
                 for meter, quantity in sums.items():
@@ -271,15 +275,18 @@ ON CONFLICT DO NOTHING RETURNING id
 """
 
 
-def _insert(segments: Sequence[UsageSegment]) -> set[str]:
-    """Which of them this transaction brings; waits for another that may be bringing one, in the order of the ids."""
+def _insert(producer: str, archived: Mapping[str, Archived], totals: Mapping[str, Totals]) -> set[str]:
+    """Which of the segments this transaction brings; waits for another that may be bringing one, in their order."""
+    now = timezone.now()
     rows = [
-        (one.id, one.producer, one.sha256, one.archived_as, one.events, one.first_event_at, one.last_event_at,
-         one.arrived_at)
-        for one in segments
+        (segment_id, producer, archived[segment_id].sha256, archived[segment_id].name, found.events,
+         _time(found.first_ms), _time(found.last_ms), now)
+        for segment_id, found in sorted(totals.items())
     ]  # fmt: skip
     with connection.cursor() as cursor, connection.wrap_database_errors:
-        return {row[0] for row in execute_values(cursor.cursor, INSERT, rows, page_size=len(rows), fetch=True)}
+        new = {row[0] for row in execute_values(cursor.cursor, INSERT, rows, page_size=len(rows), fetch=True)}
+    _warn_of_others({one: archived[one].sha256 for one in totals.keys() - new})
+    return new
 
 
 def _warn_of_others(known: Mapping[str, str]) -> None:
@@ -317,18 +324,11 @@ MONTHS = ("tenant", "month", "meter", "quantity")
 Row = tuple[Any, ...]
 
 
-def _add_to_rollup(totals: Totals) -> None:
+def _add_to_rollup(sums: _Sums) -> None:
     """Hours, their days, their months, each in the order of its keys: two shippers that meet never wait in a ring."""
-    hours: list[Row] = []
-    for series, sums in totals.quantities.items():
-        for name, quantity in sums.items():
-            hours.append((*series, *stored(name, quantity)))
-    hours.sort(key=lambda row: row[:6])
-    days = _added_up((tenant, hour // 24, *rest) for tenant, hour, *rest in hours)
-    months = _added_up((tenant, _month(day), meter, used) for tenant, day, _, _, _, meter, used in days)
     with connection.cursor() as cursor:
-        for statement, columns, rows in ((ADD, HOURS, hours), (ADD_DAYS, DAYS, days), (ADD_MONTHS, MONTHS, months)):
-            cursor.execute(statement, [_json(columns, rows)])
+        for statement, rows in ((ADD, sums.hours), (ADD_DAYS, sums.days), (ADD_MONTHS, sums.months)):
+            cursor.execute(statement, [rows])
 
 
 def _json(columns: Sequence[str], rows: Iterable[Row]) -> str:
@@ -360,15 +360,18 @@ def stored(meter: str, quantity: Quantity) -> tuple[str, Decimal]:
 
 
 def _used(totals: Totals) -> dict[Use, int]:
-    used: dict[Use, int] = {}
+    used: dict[tuple[str, str, str, datetime], int] = {}
+    starts: dict[int, list[tuple[str, datetime]]] = {}
     for (tenant, minute, key, deployment), count in totals.predictions.items():
-        moment = datetime.fromtimestamp(minute * 60, UTC)
-        for period in PREDICTION_PERIODS:
-            start = quotas.start_of(period, moment)
-            for scope in quotas.scopes_of(key=key, deployment=deployment):
-                use = Use(tenant, scope, period, start)
-                used[use] = used.get(use, 0) + count
-    return used
+        periods = starts.get(minute)
+        if periods is None:
+            moment = datetime.fromtimestamp(minute * 60, UTC)
+            periods = starts[minute] = [(period, quotas.start_of(period, moment)) for period in PREDICTION_PERIODS]
+        for scope in quotas.scopes_of(key=key, deployment=deployment):
+            for period, start in periods:
+                place = (tenant, scope, period, start)
+                used[place] = used.get(place, 0) + count
+    return {Use(*place): count for place, count in used.items()}
 
 
 def _time(ms: int | None) -> datetime | None:
