@@ -1,7 +1,7 @@
 """The batcher: how a batch of work runs.
 
 As Triton's, not as a timer: whoever is free takes everything queued for a version, up to its best batch size. An idle
-server adds no waiting, and a busy one fills its batches by itself.
+server adds no waiting, and a busy one fills its batches by itself. What comes while files are decoded joins the batch.
 """
 
 import logging
@@ -18,7 +18,10 @@ from tenants.errors import Refusal
 
 logger = logging.getLogger(__name__)
 
-Prepare = Callable[[list[Work]], Tensors]
+# Gives raw work that has come meanwhile and fits into so many rows.
+More = Callable[[int], list[Work]]
+# Makes the rows of works ready; works that join are appended to the list.
+Prepare = Callable[[list[Work], More | None], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,20 @@ class Joining:
     nothing: Tensors | None = None
 
 
-def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining) -> None:
+def run(
+    batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining, more: More | None = None
+) -> None:
     """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone.
 
     Of a request that is larger than a batch, one batch of its rows is run, so that others have their turn in between.
+    What `more` gives joins the batch.
     """
+
+    def join(rows: int) -> list[Work]:
+        joined = [] if more is None else more(rows)
+        batch.extend(joined)
+        return joined
+
     started = time.perf_counter_ns()
     try:
         works = [work for work in batch if work.error is None]
@@ -52,7 +64,9 @@ def run(batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: 
             _attempt(group, engine, joining, None)
         raw = [work for work in works if work.raw]
         if raw and prepare is not None:
-            _attempt(raw, engine, joining, prepare)
+            known = len(raw)
+            _attempt(raw, engine, joining, prepare, join)
+            works += raw[known:]
         _share_compute(works, (time.perf_counter_ns() - started) // 1000)
         for work in large:
             _add(work, pieces[id(work)])
@@ -90,9 +104,11 @@ def _add(work: Work, piece: Work) -> None:
         _answer(work, {name: np.concatenate([part[name] for part in work.parts]) for name in work.parts[0]})
 
 
-def _attempt(group: list[Work], engine: Engine, joining: Joining, prepare: Prepare | None) -> None:
+def _attempt(
+    group: list[Work], engine: Engine, joining: Joining, prepare: Prepare | None, more: More | None = None
+) -> None:
     try:
-        inputs = None if prepare is None else prepare(group)
+        inputs = None if prepare is None else prepare(group, more)
         _run_ready([work for work in group if work.error is None], engine, joining, inputs)
     except BadRows as bad:
         left = [work for work in group if work.error is None]
@@ -140,18 +156,21 @@ def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
     return list(groups.values())
 
 
-def fill(works: list[Work], buffer: Tensor, prepare: Callable[[Any, Tensor], None]) -> Tensor:
+def fill(works: list[Work], buffer: Tensor, prepare: Callable[[Any, Tensor], None], more: More | None = None) -> Tensor:
     """Prepares the raw rows of all works into the buffer, one under the other, and gives the rows that are filled.
 
-    The rows of a work that has a bad one are taken back, and the work has its error.
+    What `more` gives when these are ready is added to the works, until they are as many rows as the buffer has. The
+    rows of a work that has a bad one are taken back, and the work has its error.
     """
-    filled = 0
-    for work in works:
+    filled = seen = 0
+    for work in works:  # the list may grow
         end = filled
+        seen += work.rows
         try:
-            for raw in work.raw:
-                prepare(raw, buffer[end])
-                end += 1
+            if work.error is None:
+                for raw in work.raw:
+                    prepare(raw, buffer[end])
+                    end += 1
         except Refusal as refusal:
             work.error = refusal
         except Exception as error:
@@ -159,6 +178,8 @@ def fill(works: list[Work], buffer: Tensor, prepare: Callable[[Any, Tensor], Non
             work.error = error
         else:
             filled = end
+        if more is not None and work is works[-1]:
+            works += more(len(buffer) - seen)
     return buffer[:filled]
 
 

@@ -106,35 +106,47 @@ class Queue:
         `ran` until all its rows have run.
         """
         batch: list[Work] = []
-        rows = left = most = 0
         with self.host.lock:
-            line: deque[Work] | None = None
-            while line or (not batch and (line := self._next())):
-                if not batch:
-                    most = self.most_rows(line[0].bucket)
-                elif rows + line[0].rows > most:
-                    break
-                work = line.popleft()
-                if not line:
-                    del self._lines[work.bucket]
-                if work.abandoned:
-                    line = line if batch else None
-                    continue
-                if not work.taken:
-                    left += work.rows
-                    work.taken, work.taken_at = True, now
-                if work.deadline < now:
-                    work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
-                else:
-                    rows += work.rows
-                batch.append(work)
-            self.running += len(batch)
+            while not batch and (line := self._next()):
+                self._take_from(line, batch, self.most_rows(line[0].bucket), now)
             if self.usual_bucket is not None and batch:
                 self.huge_running += self.is_huge(batch[0].bucket)
-            if left:
-                self.rows -= left
-                self.host.remove(self.tenant_id, left)
         return batch
+
+    def take_more(self, rows: int, now: float) -> list[Work]:
+        """Raw work that is next and fits into so many rows, for a batch that is being prepared already."""
+        batch: list[Work] = []
+        with self.host.lock:
+            if rows > 0 and (line := self._next()):
+                self._take_from(line, batch, rows, now, joining=True)
+        return batch
+
+    def _take_from(self, line: deque[Work], batch: list[Work], most: int, now: float, *, joining: bool = False) -> None:
+        """Moves work from the head of a line into the batch; the lock is held."""
+        rows = left = 0
+        while line:
+            work = line[0]
+            if (rows + work.rows > most and (batch or joining)) or (joining and not work.raw):
+                break
+            line.popleft()
+            if not line:
+                del self._lines[work.bucket]
+            if work.abandoned:
+                if not batch and not joining:
+                    return  # whose turn it is now may be in another line
+                continue
+            if not work.taken:
+                left += work.rows
+                work.taken, work.taken_at = True, now
+            if work.deadline < now:
+                work.error = DeadlineExceeded("The deadline passed while the request waited in the queue.")
+            else:
+                rows += work.rows
+            batch.append(work)
+        self.running += len(batch)
+        if left:
+            self.rows -= left
+            self.host.remove(self.tenant_id, left)
 
     def ran(self, batch: list[Work]) -> None:
         """A batch that was taken has run; what has rows left is the next in turn."""

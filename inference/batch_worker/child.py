@@ -155,10 +155,10 @@ class _Version:
         answer = speaker.answer({name: rows[0, ...] for name, rows in outputs.items()})
         return Reply(orjson.dumps(answer, default=_plain))
 
-    def _prepare(self, works: list[Work]) -> Tensors:
+    def _prepare(self, works: list[Work], more: batching.More | None) -> Tensors:
         assert self._served is not None
         spec = self._signature.inputs[0]
-        return {spec.name: batching.fill(works, blank(spec, len(works)), self._served.prepare)}
+        return {spec.name: batching.fill(works, blank(spec, len(works)), self._served.prepare, more)}
 
 
 def _given(example: Example, name: str) -> Any:

@@ -209,7 +209,8 @@ class Predictions:
             self._flush_soon(version)
             return
         exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
-        if self.engines.idle and measured.alone_seconds < ALONE_SECONDS and version.is_quick(call):
+        alone = self.engines.idle and version.was_alone
+        if alone and measured.alone_seconds < ALONE_SECONDS and version.is_quick(call):
             self._flush_soon(version)
         else:
             self.engines.announce(version)

@@ -4,21 +4,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from inference.plane import clock, routes
 from inference.plane.cache import Cache
 from inference.plane.exchange import Answer, Exchange, HeaderList
 from inference.plane.leases import Leases
+from inference.plane.pacing import Pace
 from inference.plane.shadow import Shadows
 from inference.plane.spool import Spool, frame
 from inference.plane.statistics import Statistics, Tally, bucket
 from inference.protocols.base import WireProtocol
 from inference.work import Work
 from tenants.api import problems
-from tenants.errors import DeadlineExceeded, Refusal
+from tenants.errors import DeadlineExceeded, OverQuota, Refusal
 
+# Refusals of larger requests are not held back: their size is pace enough, and they would be held in memory.
+HELD_BODY_BYTES = 128 * 1024
 # What is written down where a caller left before its answer: there is no such status in HTTP.
 LEFT = 499
 logger = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class Settling:
     shadows: Shadows
     spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
     observers: tuple[Observer, ...] = ()
+    pace: Pace = field(default_factory=Pace)
 
     def settle(self, batch: list[Work], *, ran: bool = True) -> None:
         """Records every answer of the batch with one write, and only then lets them go."""
@@ -96,7 +100,7 @@ class Settling:
         self.finish(exchange, DeadlineExceeded("The deadline passed before the answer was there."))
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
-        """Ends an exchange with a refusal in the words of its protocol."""
+        """Ends an exchange with a refusal in the words of its protocol, which a tenant that floods is told later."""
         if exchange.done:
             return
         if not isinstance(error, Refusal):
@@ -108,7 +112,12 @@ class Settling:
         tally = exchange.tally or self._tally_of_none(exchange)
         if tally is not None:
             tally.refused(status=error.status, total_us=total_us)
-        self._deliver(exchange, refused(error, protocol_of(exchange), self.rate_headers(exchange)), total_us)
+        answer = refused(error, protocol_of(exchange), self.rate_headers(exchange))
+        if delay := self._delay(exchange, error):
+            self._close(exchange)
+            asyncio.get_running_loop().call_later(delay, self._send_later, exchange, answer)
+        else:
+            self._deliver(exchange, answer, total_us)
 
     def answer(self, exchange: Exchange, answer: Answer) -> None:
         """Ends an exchange that was about no prediction."""
@@ -132,8 +141,20 @@ class Settling:
             exchange.spent = None
         exchange.leave_place()
 
+    def _delay(self, exchange: Exchange, refusal: Refusal) -> float:
+        """So many seconds a refusal is held back, because its tenant has asked for too much too often."""
+        if refusal.status != OverQuota.status or exchange.key is None or len(exchange.request.body) > HELD_BODY_BYTES:
+            return 0.0
+        return self.pace.delay(exchange.key.tenant.id, time.monotonic())
+
+    def _send_later(self, exchange: Exchange, answer: Answer) -> None:
+        self._send(exchange, answer, int((time.monotonic() - exchange.started) * 1e6))
+
     def _deliver(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
         self._close(exchange)
+        self._send(exchange, answer, total_us)
+
+    def _send(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
         self.statistics.totals.delivered(answer.status, total_us)
         answer.headers.append((b"x-request-id", exchange.id.encode()))
         exchange.deliver(answer)

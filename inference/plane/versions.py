@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from inference import batching
-from inference.batching import Joining
+from inference.batching import Joining, More
 from inference.engines.base import Tensor, Tensors, blank
 from inference.engines.piped import Piped
 from inference.plane import loading
@@ -57,7 +57,10 @@ class Counters:
 
 
 class LoadedVersion:
-    """A version ready to answer: its engine, its recipe's serving side, and its queue."""
+    """A version ready to answer: its engine, its recipe's serving side, and its queue.
+
+    `was_alone` says that the last batch was a lone request: then the next is likely to be one, too.
+    """
 
     def __init__(self, entry: VersionEntry, loaded: Loaded, queue: Queue) -> None:
         self.entry = entry
@@ -69,6 +72,7 @@ class LoadedVersion:
         self.memory_bytes = loaded.memory_bytes
         self.queue = queue
         self.flushing = False
+        self.was_alone = True
         self.batched: bool = entry.manifest["serving"].get("batched", True)
         self._alone = loaded.alone
         self._to_close = [engine for engine in (loaded.engine, loaded.alone) if engine is not None]
@@ -89,8 +93,9 @@ class LoadedVersion:
         if batch and (most := self.queue.most_rows(batch[0].bucket)) < joining.best_rows:
             joining = replace(joining, best_rows=most)
         try:
-            batching.run(batch, engine=engine, prepare=prepare, joining=joining)
+            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=None if alone else self._more)
         finally:
+            self.was_alone = len(batch) == 1
             self.queue.ran(batch)
             if self._leaving:
                 self.leave()
@@ -126,8 +131,8 @@ class LoadedVersion:
             with contextlib.suppress(IndexError):  # another thread was faster
                 self._to_close.pop().close()
 
-    def prepare(self, works: list[Work]) -> Tensors:
-        """The raw rows of these works as the model's one input tensor, all in one buffer of the thread."""
+    def prepare(self, works: list[Work], more: More | None) -> Tensors:
+        """The raw rows of these works, and of what joins them, as the one input tensor, in a buffer of the thread."""
         assert self.served is not None
         spec = self.entry.signature.inputs[0]
         rows = sum(work.rows for work in works)
@@ -136,7 +141,10 @@ class LoadedVersion:
             buffer = blank(spec, max(rows, self.measured.best_rows))
             if rows <= self.measured.best_rows:
                 self._of_thread.buffer = buffer
-        return {spec.name: batching.fill(works, buffer, self.served.prepare)}
+        return {spec.name: batching.fill(works, buffer, self.served.prepare, more)}
+
+    def _more(self, rows: int) -> list[Work]:
+        return self.queue.take_more(rows, time.monotonic())
 
 
 class Versions:

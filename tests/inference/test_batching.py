@@ -1,14 +1,14 @@
 """The batcher: order, bounds, and failures that stay with the request that caused them."""
 
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import Joining, fill, run
+from inference.batching import Joining, More, fill, run
 from inference.engines.base import BadRows, Tensor, Tensors
 from inference.work import Reply, Work
 from tenants.errors import DeadlineExceeded, Invalid
@@ -125,8 +125,8 @@ def test_one_bad_row_fails_alone() -> None:
             raise Invalid("no picture")
         into[:] = float(raw)
 
-    def prepare(works: list[Work]) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((8, 1), np.float32), one)}
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((8, 1), np.float32), one, more)}
 
     works = [
         Work(
@@ -206,9 +206,9 @@ def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_on
             raise Invalid("no picture")
         into[:] = raw
 
-    def prepare(works: list[Work]) -> dict[str, Tensor]:
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
         prepared.append(sum(each.rows for each in works))
-        return {"x": fill(works, np.empty((2, 1), np.float32), one)}
+        return {"x": fill(works, np.empty((2, 1), np.float32), one, more)}
 
     for raw, ended in (((1, 2, 3), Reply(b"[2.0, 4.0, 6.0]")), ((1, 2, -1, 4, 5), None)):
         lane, engine, prepared[:] = queue(best=2), Doubling(), []
@@ -234,6 +234,93 @@ def test_a_large_request_whose_caller_left_is_not_run_to_its_end() -> None:
     assert lane.take(0) == []
     assert engine.batches == [2]
     assert (lane.rows, lane.host.queued, lane.in_use) == (0, 0, False)
+
+
+def _raw(*values: int, bad: bool = False) -> Work:
+    found = work(*values)
+    found.inputs, found.raw = None, ("bad",) if bad else values
+    return found
+
+
+def test_what_comes_while_files_are_decoded_joins_the_batch_and_no_more_than_fits() -> None:
+    lane, engine = queue(best=4), Doubling()
+    late = [_raw(2), _raw(3, bad=True), _raw(4, 5), _raw(6)]
+
+    def one(raw: Any, into: Tensor) -> None:
+        if late:  # another request comes while this one is decoded
+            lane.put(late.pop(0))
+        into[:] = float(raw)
+
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((4, 1), np.float32), one, more)}
+
+    first, others = _raw(1), list(late)
+    lane.put(first)
+    batch = lane.take(0)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=4), more=lambda rows: lane.take_more(rows, 0))
+    assert batch == [first, others[0], others[1]]  # then one row is left, and the next has two
+    assert [one.answer for one in batch] == [Reply(b"[2.0]"), Reply(b"[4.0]"), None]
+    assert isinstance(others[1].error, ValueError)
+    assert engine.batches == [2]
+    assert all(one.compute_us > 0 for one in batch if one.answer)
+    assert lane.running == 3
+    lane.ran(batch)
+    assert lane.running == 0
+    assert lane.take(0) == [others[2]]
+    assert (lane.rows, lane.host.queued) == (0, 0)
+
+
+def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones_are_told() -> None:
+    lane, engine = queue(best=8), Doubling()
+    gone, late, tensor = _raw(2), _raw(3), work(4)
+    late.deadline = 1.0
+    gone.abandoned = True
+
+    def one(raw: Any, into: Tensor) -> None:
+        if not lane:
+            for each in (gone, late, tensor):
+                lane.put(each)
+        into[:] = float(raw)
+
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((8, 1), np.float32), one, more)}
+
+    first = _raw(1)
+    lane.put(first)
+    batch = lane.take(0)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=8), more=lambda rows: lane.take_more(rows, 2))
+    assert batch == [first, late]
+    assert isinstance(late.error, DeadlineExceeded)
+    assert engine.batches == [1]
+    assert lane.take(0) == [tensor]
+
+
+def test_after_an_engine_failed_what_joined_is_tried_alone_too() -> None:
+    lane = queue(best=4)
+
+    class Picky(Doubling):
+        def run(self, inputs: Tensors) -> dict[str, Tensor]:
+            if 2.0 in inputs["x"]:
+                raise ArithmeticError("two")
+            return super().run(inputs)
+
+    joins = [_raw(2), _raw(3)]
+
+    def one(raw: Any, into: Tensor) -> None:
+        while joins:
+            lane.put(joins.pop(0))
+        into[:] = float(raw)
+
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((4, 1), np.float32), one, more)}
+
+    first, bad, good = _raw(1), *joins
+    lane.put(first)
+    batch = lane.take(0)
+    run(batch, engine=Picky(), prepare=prepare, joining=Joining(best_rows=4), more=lambda rows: lane.take_more(rows, 0))
+    assert batch == [first, bad, good]
+    assert (first.answer, good.answer) == (Reply(b"[2.0]"), Reply(b"[6.0]"))
+    assert isinstance(bad.error, ArithmeticError)
 
 
 def test_compute_time_is_shared_by_rows() -> None:

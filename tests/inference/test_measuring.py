@@ -67,16 +67,16 @@ def test_of_two_that_are_as_good_the_one_that_answers_a_lone_row_sooner_serves()
 def test_a_model_that_is_slow_by_itself_may_batch_for_as_long_as_a_few_lone_rows_take() -> None:
     assert measuring.chosen([times("slow", one=20, four=60)]).best_rows == 4
     assert measuring.chosen([times("slow", one=20, four=90)]).best_rows == 1
-    assert measuring.chosen([times("quick", one=1, four=6)]).best_rows == 1
+    assert measuring.chosen([times("quick", one=2.6, four=10.45)]).best_rows == 1
 
 
 def test_what_its_pipeline_costs_is_part_of_a_row() -> None:
     quick = measuring.chosen([times("quick", one=0.01, four=0.08)])
     assert (quick.inline, quick.best_rows) == (True, 4)
-    slow = quick.with_more(2 * MS)
+    slow = quick.with_more(3 * MS)
     assert (slow.inline, slow.best_rows) == (False, 1)
-    assert slow.alone_seconds == pytest.approx(2.01 * MS)
-    assert slow.seconds[4] == pytest.approx(8.08 * MS)
+    assert slow.alone_seconds == pytest.approx(3.01 * MS)
+    assert slow.seconds[4] == pytest.approx(12.08 * MS)
 
 
 def test_blank_tensors_have_the_usual_sizes_and_a_usual_row_is_repeated() -> None:

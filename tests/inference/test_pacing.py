@@ -1,0 +1,41 @@
+"""The pace of refusals: at once for one that is refused now and then, later for one that floods."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.plane.pacing import BURST, LONGEST_SECONDS, PER_SECOND, REMEMBERED, Pace
+
+
+def test_a_tenant_that_is_refused_now_and_then_is_told_at_once() -> None:
+    pace = Pace()
+    assert [pace.delay("acme", second / 100) for second in range(1000)] == [0.0] * 1000
+
+
+def test_a_flood_is_told_at_the_pace_and_held_back_a_second_at_most() -> None:
+    pace = Pace()
+    delays = [pace.delay("flood", 100.0) for _ in range(2 * PER_SECOND)]
+    assert delays[: BURST + 1] == pytest.approx([0.0] * (BURST + 1))
+    assert delays == sorted(delays)
+    assert delays[BURST + 10] == pytest.approx(10 / PER_SECOND)
+    assert delays[-1] == pytest.approx(LONGEST_SECONDS)
+    assert pace.delay("quiet", 100.0) == 0.0  # nobody else waits for it
+    assert pace.delay("flood", 100.0 + 2 * LONGEST_SECONDS) == 0.0  # and it is forgiven when it has rested
+
+
+@given(st.lists(st.floats(0, 0.1), max_size=300))
+def test_who_is_refused_first_is_told_first(pauses: list[float]) -> None:
+    pace, now, told = Pace(), 50.0, 0.0
+    for pause in pauses:
+        now += pause
+        at = now + pace.delay("flood", now)
+        assert now <= at <= now + LONGEST_SECONDS + 1e-9
+        assert at >= told - 1e-9
+        told = at
+
+
+def test_tenants_that_have_rested_are_forgotten() -> None:
+    pace = Pace()
+    for number in range(10 * REMEMBERED):
+        pace.delay(str(number), number / 10)
+    assert len(pace._next) <= REMEMBERED
