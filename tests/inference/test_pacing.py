@@ -1,5 +1,7 @@
 """The pace of refusals: at once for one that is refused now and then, later for one that floods."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,15 +14,22 @@ def test_a_tenant_that_is_refused_now_and_then_is_told_at_once() -> None:
     assert [pace.delay("acme", second / 100) for second in range(1000)] == [0.0] * 1000
 
 
-def test_a_flood_is_told_at_the_pace_and_held_back_a_second_at_most() -> None:
+def test_a_flood_is_told_at_the_pace() -> None:
     pace = Pace()
-    delays = [pace.delay("flood", 100.0) for _ in range(2 * PER_SECOND)]
+    delays = [pace.delay("flood", 100.0) for _ in range(int(LONGEST_SECONDS * PER_SECOND))]
     assert delays[: BURST + 1] == pytest.approx([0.0] * (BURST + 1))
     assert delays == sorted(delays)
     assert delays[BURST + 10] == pytest.approx(10 / PER_SECOND)
-    assert delays[-1] == pytest.approx(LONGEST_SECONDS)
     assert pace.delay("quiet", 100.0) == 0.0  # nobody else waits for it
     assert pace.delay("flood", 100.0 + 2 * LONGEST_SECONDS) == 0.0  # and it is forgiven when it has rested
+
+
+def test_a_flood_that_is_larger_than_the_pace_is_not_told_all_at_once() -> None:
+    pace = Pace()
+    delays = [pace.delay("flood", 100.0) for _ in range(10 * PER_SECOND)]
+    assert max(delays) <= LONGEST_SECONDS
+    told = Counter(int(delay * 20) for delay in delays if delay)  # by the twentieth of a second
+    assert max(told.values()) < 10 * PER_SECOND / 10
 
 
 @given(st.lists(st.floats(0, 0.1), max_size=300))
