@@ -133,7 +133,7 @@ class Settling:
     def drop(self, exchange: Exchange) -> None:
         """Takes an exchange's work out of its queue and gives back what it had reserved."""
         if exchange.work is not None:
-            exchange.work.abandoned = True
+            exchange.work.abandoned, exchange.work.receipt = True, None
             assert exchange.version is not None
             exchange.version.queue.forget(exchange.work)
         if exchange.spent is not None:
@@ -235,12 +235,16 @@ def refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes
 
 
 def _let_go(batch: list[Work]) -> None:
-    """Each on its own: what goes wrong with one keeps none of the others waiting."""
+    """Each on its own: what goes wrong with one keeps none of the others waiting.
+
+    Work and its receipt let go of one another, so that no garbage collector is needed to find them.
+    """
     for work in batch:
-        if work.receipt is None:
+        receipt, work.receipt = work.receipt, None
+        if receipt is None:
             continue
         try:
-            work.receipt.settle(work.error)
+            receipt.settle(work.error)
         except Exception:
             logger.exception("an answer could not be let go")
 
