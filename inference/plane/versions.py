@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import threading
 import time
@@ -22,6 +21,7 @@ from inference.plane.loading import Loaded
 from inference.plane.statistics import bucket, no_counts
 from inference.queueing import HostRows, Queue
 from inference.work import Work
+from modelhub import heap
 from tenants.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Versions:
         self._let_go_bytes += gone.memory_bytes
         if self._let_go_bytes >= TRIM_BYTES:
             self._let_go_bytes = 0
-            self._loader.submit(_give_back_memory)
+            self._loader.submit(heap.give_back)
 
     def keep_only(self, entries: Iterable[VersionEntry], *, until_loaded: Mapping[str, str]) -> None:
         """Lets go what is deployed no longer, and preloads what has come to be deployed.
@@ -344,9 +344,3 @@ class Versions:
 def _exception_seen(done: "asyncio.Future[Any]") -> None:
     if not done.cancelled():
         done.exception()
-
-
-def _give_back_memory() -> None:
-    """The C library keeps what was freed unless it is asked."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library has no malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from modelhub import heap
 from modelhub.recipes.learning import Batch, Learner
 from modelhub.trainer import ahead, checkpoints
 from modelhub.trainer.adam import FusedAdam, Rate
@@ -122,6 +123,7 @@ class Fit:
         batches = self._learner.batches(epoch=place.epoch, skip=place.steps)
         with ahead.fetched(batches, most=steps - place.steps) as coming:
             self._train(coming, steps)
+        heap.give_back()  # batches of many lengths leave holes, which would become more from epoch to epoch
 
     def _run_epoch(self) -> None:
         place = self.place
