@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import signal
 import socket
 import sys
@@ -25,6 +26,8 @@ ROLES = ("all", "plane", "web")
 STOP_SECONDS = 20
 BACKLOG = 2048
 SHARE = "--share-port"
+# Each connection is an open file, of which many systems allow a program 1,024 unless it asks for more.
+OPEN_FILES = 65_536
 # Whoever needs the interpreter while another thread has it waits so long: at Python's own 5 ms the engine threads of a
 # busy server stand still most of the time.
 SWITCH_SECONDS = 0.5e-3
@@ -50,10 +53,19 @@ def _serve(*, role: str, host: str, port: int, share: bool) -> None:
         # Uvicorn stops in order and then raises the signal again: being asked to stop is no failure.
         signal.signal(number, lambda *_: sys.exit(0))
     sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_open_files()
     door, served = config(role=role, host=host, port=port)
     server = Server(served, door)
     door.events.stopping = lambda: server.should_exit
     server.run(sockets=[_shared_listener(host, port)] if share else None)
+
+
+def _allow_open_files() -> None:
+    """Takes as many open files as the system lets this process have, up to OPEN_FILES."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(most, OPEN_FILES)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class Server(uvicorn.Server):

@@ -49,18 +49,21 @@ def run(
     """
 
     def join(rows: int) -> list[Work]:
-        joined = [] if more is None else more(rows)
+        joined = [] if more is None else more(rows - ready_rows)
         batch.extend(joined)
         return joined
 
     started = time.perf_counter_ns()
+    ready_rows = 0
     try:
         works = [work for work in batch if work.error is None]
         large = [work for work in works if work.rows > joining.best_rows] if joining.batched else []
         pieces = {id(work): _piece(work, joining.best_rows) for work in large}
         if pieces:
             works = [pieces.get(id(work), work) for work in works]
-        for group in _groups([work for work in works if work.inputs is not None], joining):
+        ready = [work for work in works if work.inputs is not None]
+        ready_rows = sum([work.rows for work in ready])
+        for group in _groups(ready, joining):
             _attempt(group, engine, joining, None)
         raw = [work for work in works if work.raw]
         if raw and prepare is not None:

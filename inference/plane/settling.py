@@ -22,6 +22,8 @@ from tenants.errors import DeadlineExceeded, OverQuota, Refusal
 
 # Refusals of larger requests are not held back: their size is pace enough, and they would be held in memory.
 HELD_BODY_BYTES = 128 * 1024
+# A caller's deadline shortens how long a refusal is held back, but not below this: floods would say a short one.
+LEAST_HELD_SECONDS = 0.25
 # What is written down where a caller left before its answer: there is no such status in HTTP.
 LEFT = 499
 logger = logging.getLogger(__name__)
@@ -113,9 +115,10 @@ class Settling:
         if tally is not None:
             tally.refused(status=error.status, total_us=total_us)
         answer = refused(error, protocol_of(exchange), self.rate_headers(exchange))
-        if delay := self._delay(exchange, error):
+        size = len(exchange.request.body)
+        if (delay := self._delay(exchange, error)) and self.pace.hold(size):
             self._close(exchange)
-            asyncio.get_running_loop().call_later(delay, self._send_later, exchange, answer)
+            asyncio.get_running_loop().call_later(delay, self._send_held, exchange, answer, total_us)
         else:
             self._deliver(exchange, answer, total_us)
 
@@ -145,10 +148,16 @@ class Settling:
         """So many seconds a refusal is held back, because its tenant has asked for too much too often."""
         if refusal.status != OverQuota.status or exchange.key is None or len(exchange.request.body) > HELD_BODY_BYTES:
             return 0.0
-        return self.pace.delay(exchange.key.tenant.id, time.monotonic())
+        now = time.monotonic()
+        delay = self.pace.delay(exchange.key.tenant.id, now)
+        if exchange.deadline:
+            delay = min(delay, max(LEAST_HELD_SECONDS, exchange.deadline - now))
+        return delay
 
-    def _send_later(self, exchange: Exchange, answer: Answer) -> None:
-        self._send(exchange, answer, int((time.monotonic() - exchange.started) * 1e6))
+    def _send_held(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
+        """What it took is told without the time that it was held, which says nothing of how quick the server is."""
+        self.pace.told(len(exchange.request.body))
+        self._send(exchange, answer, total_us)
 
     def _deliver(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
         self._close(exchange)
@@ -205,6 +214,8 @@ class Settling:
             self.cache.put(exchange.cache_key, outputs, now=now)
         if target.shadow is not None:
             self.shadows.follow(work, outputs, target.shadow, deployment=deployment.name, now=now)
+        # What rendered the answer holds the exchange, which must not hold it in turn.
+        exchange.call = exchange.work = None
 
     async def _settle_synced(self, batch: list[Work]) -> None:
         try:

@@ -295,6 +295,27 @@ def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones
     assert lane.take(0) == [tensor]
 
 
+def test_beside_tensors_files_join_only_as_far_as_the_best_batch() -> None:
+    lane, engine = queue(best=4), Doubling()
+    tensors, first, second = work(1, 2), _raw(3), _raw(4)
+    late = [second, _raw(5)]
+
+    def one(raw: Any, into: Tensor) -> None:
+        if late:
+            lane.put(late.pop(0))
+        into[:] = float(raw)
+
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((4, 1), np.float32), one, more)}
+
+    lane.put(tensors)
+    lane.put(first)
+    batch = lane.take(0)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=4), more=lambda rows: lane.take_more(rows, 0))
+    assert batch == [tensors, first, second]
+    assert engine.batches == [2, 2]
+
+
 def test_after_an_engine_failed_what_joined_is_tried_alone_too() -> None:
     lane = queue(best=4)
 

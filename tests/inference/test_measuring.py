@@ -16,6 +16,7 @@ from inference.engines.measuring import BATCH_SIZES, Asked, Candidate, NothingRu
 from inference.models import EngineMeasurement
 from modelhub.signatures import Signature, TensorSpec
 from tests.inference.conftest import PlaneSite
+from tests.inference.works import Doubling
 from tests.publishing import CNN, TINY, publish
 
 MS = 1e-3
@@ -68,6 +69,22 @@ def test_a_model_that_is_slow_by_itself_may_batch_for_as_long_as_a_few_lone_rows
     assert measuring.chosen([times("slow", one=20, four=60)]).best_rows == 4
     assert measuring.chosen([times("slow", one=20, four=90)]).best_rows == 1
     assert measuring.chosen([times("quick", one=2.6, four=10.45)]).best_rows == 1
+
+
+@pytest.mark.parametrize(("long_pass", "passes"), [(measuring.LONG_PASS_SECONDS, measuring.PASSES), (0.0, 1)])
+def test_what_is_slow_is_timed_in_one_pass(monkeypatch: pytest.MonkeyPatch, long_pass: float, passes: int) -> None:
+    monkeypatch.setattr(measuring, "LONG_PASS_SECONDS", long_pass)
+    timed = 0
+
+    def fastest(run: object) -> float:
+        nonlocal timed
+        timed += 1
+        return MS
+
+    monkeypatch.setattr(measuring, "fastest", fastest)
+    signature = Signature(inputs=(TensorSpec("x", "float32", (-1, 4)),), outputs=(TensorSpec("y", "float32", (-1, 4)),))
+    assert measuring.best_rows(Doubling(), Asked(signature)) == BATCH_SIZES[-1]
+    assert timed == passes * len(BATCH_SIZES)
 
 
 def test_what_its_pipeline_costs_is_part_of_a_row() -> None:

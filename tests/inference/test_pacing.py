@@ -1,12 +1,13 @@
 """The pace of refusals: at once for one that is refused now and then, later for one that floods."""
 
+import resource
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.plane.pacing import BURST, LONGEST_SECONDS, PER_SECOND, REMEMBERED, Pace
+from inference.plane.pacing import BURST, LONGEST_SECONDS, MOST_HELD_BYTES, PER_SECOND, REMEMBERED, Pace
 
 
 def test_a_tenant_that_is_refused_now_and_then_is_told_at_once() -> None:
@@ -48,3 +49,19 @@ def test_tenants_that_have_rested_are_forgotten() -> None:
     for number in range(10 * REMEMBERED):
         pace.delay(str(number), number / 10)
     assert len(pace._next) <= REMEMBERED
+
+
+def test_what_is_held_back_is_bounded_in_number_and_in_bytes() -> None:
+    pace = Pace(most_held=3)
+    assert [pace.hold(10) for _ in range(5)] == [True, True, True, False, False]
+    pace.told(10)
+    assert [pace.hold(MOST_HELD_BYTES), pace.hold(MOST_HELD_BYTES - 20), pace.hold(0)] == [False, True, False]
+
+
+def test_most_of_the_connections_are_for_others() -> None:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    pace = Pace()
+    held = 0
+    while pace.hold(0):
+        held += 1
+    assert 0 < held <= allowed / 4
