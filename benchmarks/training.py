@@ -1,7 +1,8 @@
 """Training pictures a second: the trainer's own loop beside the seed's script (ImageDataGenerator and model.fit).
 
 Both run in this run, each in a process of its own, a round of the one after a round of the other, so that what else the
-machine does falls on both. The first round of each is not counted: graphs are traced in it. Writes
+machine does falls on both. The first round of each is not counted: graphs are traced in it. A round of the trainer's
+is an epoch, and its memory after each is looked at: from the third to the last it must not grow. Writes
 `benchmarks/results/training.json`. Takes about two minutes.
 """
 
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from modelhub.trainer.process import FASTER
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,6 +29,8 @@ STEPS = 20
 ROUNDS = 6
 MAX_SECONDS = 70.0
 WANTED = 1.5
+WARM = 3
+GROWTH = 1.05
 
 Round = Callable[[], float]
 
@@ -36,20 +41,25 @@ def main() -> None:
         print(f"pictures: {folder.name}, {sum(1 for _ in folder.glob('train/*/*'))} for training; batches of {BATCH}")
         workers = {name: _Worker(name, folder, Path(scratch) / name) for name in WORKERS}
         rounds: dict[str, list[float]] = {name: [] for name in WORKERS}
+        memory: list[int] = []
         until = time.monotonic() + MAX_SECONDS
         for number in range(ROUNDS + 1):
             for name, worker in workers.items():
-                seconds = worker.round()
+                told = worker.round()
                 if number:
-                    rounds[name].append(STEPS * BATCH / seconds)
-            if number > 1 and time.monotonic() > until:
+                    rounds[name].append(STEPS * BATCH / told["seconds"])
+                if name == "ours":
+                    memory.append(told["bytes"])
+            if number > WARM and time.monotonic() > until:
                 break
         for worker in workers.values():
             worker.close()
-    result = _summed(rounds, pictures=folder.name, prepared=workers["ours"].prepared)
+    result = _summed(rounds, pictures=folder.name, prepared=workers["ours"].prepared) | {"memory_after_epochs": memory}
     print(f"seed's script {result['seed_per_second']:.0f} pictures/s, trainer {result['ours_per_second']:.0f} "
           f"pictures/s: {result['ratio']:.2f} times as fast "
           f"(rounds {result['ratio_min']:.2f} to {result['ratio_max']:.2f}, {WANTED} wanted)")  # fmt: skip
+    print(f"memory after {len(memory)} epochs {memory[-1] / memory[WARM - 1]:.3f} times that after {WARM} "
+          f"({GROWTH} at most)")  # fmt: skip
     print(f"besides, once a job: decoding {result['decoded']} pictures took {result['decode_seconds']:.1f} s")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "training.json").write_text(json.dumps(result, indent=1))
@@ -105,11 +115,11 @@ class _Worker:
         )
         self.prepared: dict[str, float] = json.loads(self._answer())
 
-    def round(self) -> float:
-        """Seconds that the round took."""
+    def round(self) -> dict[str, Any]:
+        """The seconds that the round took, and the bytes of memory that the process has after it."""
         assert self._process.stdin is not None
         print("go", file=self._process.stdin, flush=True)
-        return float(json.loads(self._answer()))
+        return dict(json.loads(self._answer()))
 
     def close(self) -> None:
         self._process.communicate()
@@ -209,7 +219,8 @@ def _serve(name: str, folder: Path, scratch: Path) -> None:
     train, prepared = WORKERS[name](folder, scratch)
     print(json.dumps(prepared), file=answers, flush=True)
     for _ in sys.stdin:
-        print(train(), file=answers, flush=True)
+        told = {"seconds": train(), "bytes": psutil.Process().memory_info().rss}
+        print(json.dumps(told), file=answers, flush=True)
 
 
 if __name__ == "__main__":
