@@ -28,6 +28,7 @@ MEASURE_RUNS = 100
 FEWEST_RUNS = 3
 # A moment in which the host is slow falls on some batch sizes; on another pass it falls on others.
 PASSES = 3
+# After this long no further pass begins.
 LONG_PASS_SECONDS = 1.0
 # Beside other work a host seems slower than it is: a loop that ought to take this long takes longer.
 SPIN_SECONDS = 10e-3

@@ -1,6 +1,7 @@
 """The batcher: order, bounds, and failures that stay with the request that caused them."""
 
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import Joining, More, fill, run
+from inference.batching import Joining, More, Prepare, fill, run
 from inference.engines.base import BadRows, Tensor, Tensors
 from inference.work import Reply, Work
 from tenants.errors import DeadlineExceeded, Invalid
@@ -125,8 +126,7 @@ def test_one_bad_row_fails_alone() -> None:
             raise Invalid("no picture")
         into[:] = float(raw)
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((8, 1), np.float32), one, more)}
+    prepare = _filling(8, one)
 
     works = [
         Work(
@@ -236,6 +236,15 @@ def test_a_large_request_whose_caller_left_is_not_run_to_its_end() -> None:
     assert (lane.rows, lane.host.queued, lane.in_use) == (0, 0, False)
 
 
+def _filling(rows: int, one: Callable[[Any, Tensor], None]) -> Prepare:
+    """Prepares files into a buffer of so many rows, each by `one`."""
+
+    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+        return {"x": fill(works, np.empty((rows, 1), np.float32), one, more)}
+
+    return prepare
+
+
 def _raw(*values: int, bad: bool = False) -> Work:
     found = work(*values)
     found.inputs, found.raw = None, ("bad",) if bad else values
@@ -251,8 +260,7 @@ def test_what_comes_while_files_are_decoded_joins_the_batch_and_no_more_than_fit
             lane.put(late.pop(0))
         into[:] = float(raw)
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((4, 1), np.float32), one, more)}
+    prepare = _filling(4, one)
 
     first, others = _raw(1), list(late)
     lane.put(first)
@@ -282,8 +290,7 @@ def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones
                 lane.put(each)
         into[:] = float(raw)
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((8, 1), np.float32), one, more)}
+    prepare = _filling(8, one)
 
     first = _raw(1)
     lane.put(first)
@@ -305,8 +312,7 @@ def test_beside_tensors_files_join_only_as_far_as_the_best_batch() -> None:
             lane.put(late.pop(0))
         into[:] = float(raw)
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((4, 1), np.float32), one, more)}
+    prepare = _filling(4, one)
 
     lane.put(tensors)
     lane.put(first)
@@ -332,8 +338,7 @@ def test_after_an_engine_failed_what_joined_is_tried_alone_too() -> None:
             lane.put(joins.pop(0))
         into[:] = float(raw)
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((4, 1), np.float32), one, more)}
+    prepare = _filling(4, one)
 
     first, bad, good = _raw(1), *joins
     lane.put(first)

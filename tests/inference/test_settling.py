@@ -7,6 +7,7 @@ import weakref
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.plane import settling
@@ -55,13 +56,14 @@ class Flooded:
         self.statistics = Statistics()
         self.settling = settling.Settling(**self.parts, statistics=self.statistics, pace=Pace(most_held))
         self.told: list[Answer] = []
+        self.refused_us = 0
 
-    def refuse(self, *, deadline: float = 0.0) -> None:
+    def asked(self, *, deadline: float = 0.0) -> Exchange:
         request = Request("POST", "/v1/models/cats:predict", b"", {}, b"{}")
         exchange = Exchange(request, self.told.append, lambda exchange, error: None)
         key: Any = SimpleNamespace(tenant=SimpleNamespace(id="flood"))
         exchange.key, exchange.deadline = key, deadline
-        self.settling.refuse(exchange, OverQuota("Too many."))
+        return exchange
 
 
 @pytest.fixture
@@ -70,11 +72,13 @@ def held_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pace, "delay", lambda pace, tenant, now: 0.5)
 
 
-async def _floods(most_held: int, count: int, **asked: float) -> tuple[Flooded, int, float]:
+async def _floods(most_held: int, count: int) -> tuple[Flooded, int, float]:
+    """So many refusals at once: how many of them are told before the loop turns, and the seconds until all are."""
     flooded, began = Flooded(most_held), time.monotonic()
     for _ in range(count):
-        flooded.refuse(**asked)
+        flooded.settling.refuse(flooded.asked(), OverQuota("Too many."))
     at_once = len(flooded.told)
+    flooded.refused_us = int((time.monotonic() - began) * 1e6)
     async with asyncio.timeout(10):
         while len(flooded.told) < count:
             await asyncio.sleep(0.01)
@@ -91,14 +95,42 @@ def test_more_refusals_than_may_be_held_are_told_at_once() -> None:
 
 @pytest.mark.usefixtures("held_long")
 def test_how_long_a_refusal_was_held_is_not_part_of_what_requests_took() -> None:
-    flooded, _, took = asyncio.run(_floods(2, 1))
+    flooded, at_once, took = asyncio.run(_floods(2, 1))
+    assert at_once == 0
     assert took >= 0.5
     assert sum(flooded.statistics.totals.total_us) == 1
-    assert not any(flooded.statistics.totals.total_us[bucket(400_000) :])
+    assert not any(flooded.statistics.totals.total_us[bucket(flooded.refused_us) + 1 :])
 
 
 @pytest.mark.usefixtures("held_long")
 def test_a_callers_deadline_shortens_how_long_its_refusal_is_held() -> None:
-    _, at_once, took = asyncio.run(_floods(2, 1, deadline=time.monotonic() + 0.1))
-    assert at_once == 0
-    assert settling.LEAST_HELD_SECONDS <= took < 0.5
+    flooded, refusal = Flooded(2), OverQuota("Too many.")
+
+    def held(deadline: float) -> float:
+        return flooded.settling._delay(flooded.asked(deadline=deadline), refusal)
+
+    now = time.monotonic()
+    assert held(0.0) == held(now + 60) == 0.5
+    assert held(now + 0.1) == held(now - 1) == settling.LEAST_HELD_SECONDS
+    assert settling.LEAST_HELD_SECONDS <= held(now + 0.4) <= 0.4
+
+
+def test_an_exchange_whose_outputs_were_kept_is_let_go() -> None:
+    flooded = Flooded(0)
+    exchange = flooded.asked()
+    asked = work(1)
+    asked.render = exchange.keeping(asked.render)
+    call: Any = SimpleNamespace(render=asked.render)
+    deployment: Any = SimpleNamespace(name="cats")
+    target: Any = SimpleNamespace(shadow=None)
+    exchange.work, exchange.call, exchange.deployment, exchange.target = asked, call, deployment, target
+    gc.disable()
+    try:
+        asked.render({"y": np.ones((1, 1), np.float32)})
+        assert exchange.outputs is not None
+        outputs = weakref.ref(exchange.outputs["y"])
+        flooded.settling._look_again(exchange, asked, time.monotonic())
+        del exchange, asked, call
+        assert outputs() is None
+    finally:
+        gc.enable()
