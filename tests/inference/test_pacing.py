@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.plane.pacing import BURST, LONGEST_SECONDS, MOST_HELD_BYTES, PER_SECOND, REMEMBERED, Pace
+from inference.plane.pacing import BURST, LONGEST_SECONDS, MOST_HELD, MOST_HELD_BYTES, PER_SECOND, REMEMBERED, Pace
 
 
 def test_a_tenant_that_is_refused_now_and_then_is_told_at_once() -> None:
@@ -58,10 +58,16 @@ def test_what_is_held_back_is_bounded_in_number_and_in_bytes() -> None:
     assert [pace.hold(MOST_HELD_BYTES), pace.hold(MOST_HELD_BYTES - 20), pace.hold(0)] == [False, True, False]
 
 
-def test_most_of_the_connections_are_for_others() -> None:
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+@pytest.mark.parametrize(("allowed", "held"), [(256, 64), (MOST_HELD * 2, MOST_HELD // 2)])
+def test_most_of_the_connections_are_for_others(monkeypatch: pytest.MonkeyPatch, allowed: int, held: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (allowed, allowed))
     pace = Pace()
-    held = 0
-    while pace.hold(0):
-        held += 1
-    assert 0 < held <= allowed / 4
+    assert [pace.hold(0) for _ in range(held)] == [True] * held
+    assert not pace.hold(0)
+
+
+def test_no_more_are_held_than_memory_should_be_spent_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    pace = Pace()
+    assert [pace.hold(0) for _ in range(MOST_HELD)] == [True] * MOST_HELD
+    assert not pace.hold(0)
