@@ -267,10 +267,11 @@ def test_who_cannot_hear_the_feed_refuses_and_answers_no_key_that_was_revoked_me
     pair.site.superuser("ALTER DATABASE {} CONNECTION LIMIT 0")  # of which superusers know nothing
     try:
         pair.site.superuser("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'")
-        pair.until(lambda line: ask(line, key["key"]).status_code == 503)
+        # Before that a quota that cannot be leased may be the reason for a refusal.
+        pair.until(lambda line: "lost sight of its database" in ask(line, key["key"]).text)
         refused = [ask(line, key["key"]) for line in pair.lines.values()]
+        assert {answer.status_code for answer in refused} == {503}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
-        assert all("lost sight of its database" in answer.json()["error"] for answer in refused)
         assert {line.get("/healthz").status_code for line in pair.lines.values()} == {503}
         revoke_behind_its_back(pair.site, key["id"])
         assert {ask(line, key["key"]).status_code for line in pair.lines.values()} == {503}
