@@ -4,6 +4,7 @@ PYTHON ?= python3
 DATA ?=
 PORT ?= 8000
 SECONDS ?= 600
+WORKERS ?= 2
 ROUNDS ?= 50
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,8 +22,8 @@ demo: installed ## walk through everything as a customer would; DATA=folder take
 up: installed ## serve everything until Ctrl-C; PORT=8000
 	@$(MANAGE) up --port $(PORT)
 
-test: installed-dev ## run the tests
-	$(BIN)/pytest
+test: installed-dev ## run the tests, in WORKERS=2 processes at a time
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-crash: installed-dev ## kill everything at random, ROUNDS=50 times, and look for what is missing or there twice
 	ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash

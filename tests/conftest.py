@@ -32,6 +32,15 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none.
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several workers share the tests, a file's stay together, and those that empty all tables come last."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        empties = marker is not None and marker.kwargs.get("transaction")
+        item.add_marker(pytest.mark.xdist_group("empties all tables" if empties else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def files_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What tests store, archived segments among it, goes where pytest removes it."""

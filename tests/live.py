@@ -1,6 +1,8 @@
 """A real site for tests: its own database, its own var folder, real server and trainer processes on loopback."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import secrets
@@ -32,7 +34,9 @@ class LiveSite:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = f"live_{secrets.token_hex(6)}"
-        self.superuser("CREATE DATABASE {} OWNER aiaas")
+        template = f"migrated_{_migrations_digest()}"
+        migrated = self._has_database(template)
+        self.superuser(f"CREATE DATABASE {{}} OWNER aiaas {f'TEMPLATE {template}' if migrated else ''}")
         host = quote(socket_dir or str(self.server.get_postmaster_info().socket_dir), safe="")
         self.env = os.environ | {
             "DATABASE_URL": f"postgres://{embedded_database.ROLE}@{host}/{self.database}",
@@ -41,7 +45,9 @@ class LiveSite:
             **settings,
         }
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.manage("migrate", "--verbosity=0")
+        if not migrated:
+            self.manage("migrate", "--verbosity=0")
+            self._keep_as(template)
 
     def superuser(self, statement: str) -> None:
         """Runs a statement as the database's superuser; `{}` in it is the name of this site's database."""
@@ -49,6 +55,17 @@ class LiveSite:
         connection.autocommit = True
         with contextlib.closing(connection), connection.cursor() as cursor:
             cursor.execute(statement.format(self.database))
+
+    def _has_database(self, name: str) -> bool:
+        with contextlib.closing(psycopg2.connect(self.server.get_uri())) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+            return cursor.fetchone() is not None
+
+    def _keep_as(self, template: str) -> None:
+        """Keeps a copy of the database as it is, which sites after this begin with: migrating takes seconds."""
+        # Another process may be as quick.
+        with contextlib.suppress(psycopg2.errors.DuplicateDatabase, psycopg2.errors.UniqueViolation):
+            self.superuser(f"CREATE DATABASE {template} OWNER aiaas TEMPLATE {{}}")
 
     def manage(self, *command: str) -> str:
         """Runs a management command and gives what it printed."""
@@ -106,6 +123,15 @@ class LiveSite:
                 process.wait(20)
             process.kill()
         self.superuser("DROP DATABASE {} WITH (FORCE)")
+
+
+@functools.cache
+def _migrations_digest() -> str:
+    """Twelve digits that are others when any migration is."""
+    found = hashlib.sha256()
+    for path in sorted(ROOT.glob("*/migrations/*.py")):
+        found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from benchmarks import models
 from tests import pipelines
 from tests.live import LiveSite, live_site
-from tests.publishing import CNN, IDENTITY, TINY, make_key, publish
+from tests.publishing import CNN, IDENTITY, TINY, make_key, publish, publish_all
 
 
 @dataclass
@@ -40,9 +41,12 @@ class PlaneSite:
 def open_site(site: LiveSite, files: dict[str, Path]) -> PlaneSite:
     for tenant in ("acme", "globex", "initech"):
         site.manage("create_tenant", tenant)
-    publish(site, tenant="acme", model="tiny", path=files["tiny.tflite"], deployment="tiny", **TINY)
-    publish(site, tenant="acme", model="identity", path=files["identity.tflite"], deployment="identity", **IDENTITY)
-    publish(site, tenant="acme", model="cats", path=files["cnn.int8.tflite"], deployment="cats", **CNN)
+    publish_all(
+        site,
+        {"tenant": "acme", "model": "tiny", "path": files["tiny.tflite"], "deployment": "tiny"} | TINY,
+        {"tenant": "acme", "model": "identity", "path": files["identity.tflite"], "deployment": "identity"} | IDENTITY,
+        {"tenant": "acme", "model": "cats", "path": files["cnn.int8.tflite"], "deployment": "cats"} | CNN,
+    )
     acme, globex, initech = (make_key(site, tenant) for tenant in ("acme", "globex", "initech"))
     return PlaneSite(site, acme, globex, initech, files)
 
@@ -68,13 +72,13 @@ def speaking(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> Plan
     """The plane with the deployments `vowels`, `ages` and, of initech too, `speller`, whose recipes are of tests."""
     fake = pipelines.of_texts(tmp_path_factory.mktemp("fake"), recipe=pipelines.FakeSpeller.name)
     texts = pipelines.of_texts(tmp_path_factory.mktemp("texts"))
-    for tenant, name, about in (
+    wanted = (
         ("acme", "vowels", texts),
         ("acme", "ages", pipelines.of_a_table(tmp_path_factory.mktemp("table"))),
         ("acme", "speller", fake),
         ("initech", "speller", fake),
-    ):
-        publish(plane.site, tenant=tenant, model=name, deployment=name, **about)
+    )
+    publish_all(plane.site, *[about | {"tenant": of, "model": name, "deployment": name} for of, name, about in wanted])
     return plane
 
 
@@ -136,15 +140,23 @@ def identity(path: Path, tensors: dict[str, str]) -> Path:
 def every_dtype(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> PlaneSite:
     """The plane with the deployments `same-DTYPE`, which give their input back, and `pair`, with two inputs."""
     folder = tmp_path_factory.mktemp("onnx")
-    about = TINY | {"engine": "onnx"}
-    for dtype in ONNX_TYPES:
-        path = identity(folder / f"{dtype}.onnx", {"x": dtype})
-        given = about | {"inputs": [("x", dtype, (-1, -1))], "outputs": [("out_x", dtype, (-1, -1))]}
-        publish(plane.site, tenant="acme", model=f"same-{dtype}", path=path, deployment=f"same-{dtype}", **given)
-    two = identity(folder / "two.onnx", {"a": "float32", "b": "bytes"})
-    given = about | {
-        "inputs": [("a", "float32", (-1, -1)), ("b", "bytes", (-1, -1))],
-        "outputs": [("out_a", "float32", (-1, -1)), ("out_b", "bytes", (-1, -1))],
-    }
-    publish(plane.site, tenant="acme", model="pair", path=two, deployment="pair", **given)
+    about = TINY | {"tenant": "acme", "engine": "onnx"}
+    wanted: list[dict[str, Any]] = [
+        {
+            "model": f"same-{dtype}",
+            "path": identity(folder / f"{dtype}.onnx", {"x": dtype}),
+            "inputs": [("x", dtype, (-1, -1))],
+            "outputs": [("out_x", dtype, (-1, -1))],
+        }
+        for dtype in ONNX_TYPES
+    ]
+    wanted.append(
+        {
+            "model": "pair",
+            "path": identity(folder / "two.onnx", {"a": "float32", "b": "bytes"}),
+            "inputs": [("a", "float32", (-1, -1)), ("b", "bytes", (-1, -1))],
+            "outputs": [("out_a", "float32", (-1, -1)), ("out_b", "bytes", (-1, -1))],
+        }
+    )
+    publish_all(plane.site, *[about | {"deployment": one["model"]} | one for one in wanted])
     return plane
