@@ -14,13 +14,15 @@ from typing import Protocol
 from inference import batching
 from inference.queueing import Queue
 from inference.work import Work
+from modelhub import priority
 
 
 class Lane(Protocol):
-    """A version's queue and what runs its batches."""
+    """A version's queue and what runs its batches; `was_alone` says that the last one was a lone request."""
 
     tenant_id: str
     queue: Queue
+    was_alone: bool
 
     def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
 
@@ -128,13 +130,15 @@ class EngineThreads:
             thread.join()
 
     def _work(self) -> None:
+        priority.give_way()
         while (lane := self._next()) is not None:
             started = time.monotonic()
             batch = lane.queue.take(started)
             if lane.queue.ready:
                 self.announce(lane)
             if batch:
-                lane.run(batch, alone=len(batch) == 1 and self._busy == 1 and not len(self._turns))
+                alone = len(batch) == 1 and lane.was_alone and self._busy == 1 and not len(self._turns)
+                lane.run(batch, alone=alone)
             ended = batching.ended(batch)
             # Before it is idle, else the loop would take what is left; and what was too much beside this may run now.
             if len(ended) < len(batch) or lane.queue.ready:

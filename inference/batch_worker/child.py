@@ -28,14 +28,13 @@ from inference.engines.base import Engine, Tensors, blank
 from inference.engines.catalog import ENGINES
 from inference.engines.piped import Piped
 from inference.work import Reply, Work
-from modelhub import recipes, signatures
+from modelhub import priority, recipes, signatures
 from modelhub.recipes import serving
 from modelhub.recipes.learning import Example
 from modelhub.trainer.process import die_with_parent
 from modelhub.trainer.task import Reporter
 from tenants.errors import Invalid, Refusal
 
-NICENESS = 10
 SECONDS_BETWEEN_CHECKPOINTS = 0.25
 BATCHES_AT_ONCE = 8
 FAULT = {"status": 500, "title": "A fault on our side", "detail": "The row failed through no fault of yours."}
@@ -43,7 +42,7 @@ FAULT = {"status": 500, "title": "A fault on our side", "detail": "The row faile
 
 def main(folder: Path, descriptor: int) -> NoReturn:
     """Runs the task; the exit status says whether every row has its line."""
-    os.nice(NICENESS)
+    priority.give_way(priority.BACKGROUND)
     report = Reporter(descriptor)
     try:
         task = tasks.read(folder)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from modelhub import recipes
+from modelhub import priority, recipes
 from modelhub.recipes.learning import Learner
 from modelhub.trainer import task as tasks
 from modelhub.trainer.process import die_with_parent
@@ -127,4 +127,5 @@ def in_words(error: Exception) -> str:
 
 if __name__ == "__main__":
     die_with_parent()
+    priority.give_way()
     main(Path(sys.argv[1]), Reporter(int(sys.argv[2])))

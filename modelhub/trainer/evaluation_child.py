@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from modelhub import assessment, recipes, runners, signatures
+from modelhub import assessment, priority, recipes, runners, signatures
 from modelhub.assessment import Answers
 from modelhub.recipes.learning import Example, Tensors
 from modelhub.signatures import BYTES, TensorSpec
@@ -237,4 +237,5 @@ def _in_words(error: Exception) -> str:
 
 if __name__ == "__main__":
     die_with_parent()
+    priority.give_way()
     main(Path(sys.argv[1]), Reporter(int(sys.argv[2])))

@@ -1,13 +1,23 @@
-"""Turns: compute time is shared over tenants, whatever their batches cost and however many they bring."""
+"""Turns: compute time is shared over tenants, whatever their batches cost and however many they bring.
 
+And the threads that take them.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.queueing import HostRows, Queue
-from inference.scheduling import Turns
-from inference.work import Work
+from inference.scheduling import EngineThreads, Turns
+from inference.work import Reply, Work
+from modelhub import priority
 
 
 @dataclass(eq=False)
@@ -16,6 +26,7 @@ class Lane:
 
     tenant_id: str
     seconds: float = 0.001
+    was_alone: bool = True
     queue: Queue = field(default_factory=lambda: Queue(best_rows=1, limit=1, host=HostRows(1), tenant_id="t"))
 
     def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
@@ -79,3 +90,48 @@ def test_a_debt_is_forgotten_when_nobody_waits() -> None:
     turns.add(busy)
     turns.add(Lane("other", 1.0))
     assert {lane.tenant_id for lane in served(turns, 2)} == {"busy", "other"}
+
+
+# The threads
+
+
+@dataclass(eq=False)
+class Recording(Lane):
+    """A fake lane that says how each batch was run: how many requests, and whether as a lone one."""
+
+    queue: Queue = field(default_factory=lambda: Queue(best_rows=8, limit=8, host=HostRows(8), tenant_id="t"))
+    ran: SimpleQueue[tuple[int, bool, int]] = field(default_factory=SimpleQueue)
+
+    def run(self, batch: list[Work], *, alone: bool = False) -> None:
+        self.was_alone = len(batch) == 1
+        self.queue.ran(batch)
+        self.ran.put((len(batch), alone, os.getpriority(os.PRIO_PROCESS, 0)))
+
+    def ask(self, engines: EngineThreads, requests: int) -> tuple[int, bool, int]:
+        for _ in range(requests):
+            self.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
+        engines.announce(self)
+        return self.ran.get(timeout=30)
+
+
+@pytest.fixture
+def engines() -> Iterator[EngineThreads]:
+    ended = threading.Semaphore(0)
+    made = EngineThreads(threads=1, finish=lambda lane, batch: ended.release())
+    yield made
+    made.stop()
+
+
+def test_the_first_that_comes_again_after_a_batch_is_not_taken_for_a_lone_one(engines: EngineThreads) -> None:
+    lane = Recording("t")
+    assert lane.ask(engines, 1)[:2] == (1, True)
+    assert lane.ask(engines, 4)[:2] == (4, False)
+    assert lane.ask(engines, 1)[:2] == (1, False)
+    assert lane.ask(engines, 1)[:2] == (1, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of each thread")
+def test_engines_come_after_the_event_loop(engines: EngineThreads) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert Recording("t").ask(engines, 1)[2] == own + priority.ENGINES
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own

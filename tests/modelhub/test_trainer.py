@@ -16,6 +16,7 @@ import psutil
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from modelhub import priority
 from tests.live import LiveSite, live_site
 from tests.modelhub import zips
 from tests.publishing import make_key
@@ -185,6 +186,7 @@ def test_a_child_has_no_secrets_and_dies_with_its_trainer_whose_job_another_take
         job = at.train(epochs=200)
         at.wait(job, trains)
         (child,) = psutil.Process(first.pid).children()
+        assert child.nice() == psutil.Process(first.pid).nice() + priority.ENGINES
         environment = child.environ()
         assert not {"DATABASE_URL", "SECRET_KEY", "MASTER_KEY", "MANIFEST_KEY"} & environment.keys()
         assert str(at.site.var) not in environment.get("VAR_DIR", "")
