@@ -19,6 +19,7 @@ from inference.plane.settling import Settling
 from inference.plane.versions import LoadedVersion
 from inference.protocols.base import Call
 from inference.work import Reply, Work
+from modelhub import priority
 from modelhub.recipes.learning import Streaming
 from tenants.errors import OverQuota, Refusal, Unavailable
 
@@ -38,7 +39,7 @@ class Streams:
     def __init__(self, loop: asyncio.AbstractEventLoop, settling: Settling) -> None:
         self._loop = loop
         self._settling = settling
-        self._threads = ThreadPoolExecutor(max_workers=MOST, thread_name_prefix="stream")
+        self._threads = ThreadPoolExecutor(max_workers=MOST, thread_name_prefix="stream", initializer=priority.give_way)
         self._under_way: Counter[str] = Counter()
         self._works: set[Work] = set()
 

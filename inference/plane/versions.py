@@ -21,7 +21,7 @@ from inference.plane.loading import Loaded
 from inference.plane.statistics import bucket, no_counts
 from inference.queueing import HostRows, Queue
 from inference.work import Work
-from modelhub import heap
+from modelhub import heap, priority
 from tenants.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Versions:
         self._preloading: asyncio.Task[None] | None = None
         self._weights: dict[str, int] = {}
         self._let_go_bytes = 0
-        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load", initializer=priority.give_way)
 
     def __len__(self) -> int:
         return len(self._loaded)

@@ -2,13 +2,21 @@
 
 import contextlib
 import json
+import os
+import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from inference.engines.base import Tensors
+from inference.plane.streams import Streams
+from inference.work import Reply, Work
+from modelhub import priority
 from tests.inference.conftest import PlaneSite
 
 URL = "/api/v1/deployments/speller/predict"
@@ -123,3 +131,22 @@ def test_a_stream_is_billed_once_and_so_is_what_was_left_halfway(speaking: Plane
         wait_for(before + 2)
         time.sleep(1)
         assert billed() == before + 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of each thread")
+def test_a_stream_gives_way_to_the_event_loop() -> None:
+    """The loop, the version and the exchange are fakes, for nobody hears of this stream."""
+    seen: SimpleQueue[int] = SimpleQueue()
+
+    def stream(work: Work) -> Generator[dict[str, Any], None, Tensors]:
+        seen.put(os.getpriority(os.PRIO_PROCESS, 0))
+        yield {}
+        return {}
+
+    queue = SimpleNamespace(borrow=lambda: None)
+    version = SimpleNamespace(queue=queue, tenant_id="ten_a", stream=stream, give_back=lambda: None)
+    loop = SimpleNamespace(call_soon_threadsafe=lambda *told: None)
+    streams = Streams(cast(Any, loop), cast(Any, None))
+    streams.begin(cast(Any, SimpleNamespace(left=False)), cast(Any, version), Work(1, 0.0, lambda outputs: Reply(b"")))
+    assert seen.get(timeout=30) == os.getpriority(os.PRIO_PROCESS, 0) + priority.ENGINES
+    streams.stop()

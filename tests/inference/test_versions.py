@@ -1,6 +1,8 @@
 """Versions in memory: who leaves for whom, who stays, and that a version is loaded once however many wait for it."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -15,6 +17,7 @@ from inference.plane.loading import Loaded
 from inference.plane.versions import Versions
 from inference.queueing import HostRows
 from inference.work import Reply, Work
+from modelhub import priority
 from modelhub.signatures import Signature
 from tenants.errors import Unavailable
 
@@ -76,6 +79,26 @@ def test_many_that_wait_load_once(loads: list[str]) -> None:
 
     run(main())
     assert loads == ["ver_1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of each thread")
+def test_loading_gives_way_to_the_event_loop(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    fake = loading.load
+
+    def load(version: VersionEntry, *, threads: int) -> Loaded:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return fake(version, threads=threads)
+
+    monkeypatch.setattr(loading, "load", load)
+
+    async def main() -> None:
+        versions = made()
+        await versions.load(entry(1, 10))
+        versions.close()
+
+    run(main())
+    assert seen == [os.getpriority(os.PRIO_PROCESS, 0) + priority.ENGINES]
 
 
 def test_what_was_used_longest_ago_leaves(loads: list[str]) -> None:
