@@ -23,7 +23,8 @@ up: installed ## serve everything until Ctrl-C; PORT=8000
 	@$(MANAGE) up --port $(PORT)
 
 test: installed-dev ## run the tests, in WORKERS=2 processes at a time
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not empties_tables"
+	$(BIN)/pytest -m empties_tables
 
 test-crash: installed-dev ## kill everything at random, ROUNDS=50 times, and look for what is missing or there twice
 	ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash

@@ -12,7 +12,7 @@ import django
 
 django.setup()
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -32,13 +32,14 @@ settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none.
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share the tests, a file's stay together, and those that empty all tables come last."""
+@pytest.hookimpl(wrapper=True)  # before pytest looks which marks are wanted
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Marks the tests that leave every table empty, what migrations put in, too: they run after all others."""
     for item in items:
         marker = item.get_closest_marker("django_db")
-        empties = marker is not None and marker.kwargs.get("transaction")
-        item.add_marker(pytest.mark.xdist_group("empties all tables" if empties else item.nodeid.partition("::")[0]))
+        if marker is not None and marker.kwargs.get("transaction"):
+            item.add_marker(pytest.mark.empties_tables)
+    return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
