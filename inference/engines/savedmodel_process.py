@@ -18,7 +18,6 @@ from typing import Any
 
 from inference.engines import frames
 from inference.engines.base import Tensor, Tensors
-from modelhub import priority
 
 SIGNATURE = "serving_default"
 Run = Callable[[Tensors], dict[str, Tensor]]
@@ -27,7 +26,6 @@ Run = Callable[[Tensors], dict[str, Tensor]]
 def main() -> None:
     """Answers each line in a thread of its own; the first that closes ends the process."""
     path, threads, names, lines = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4:]
-    priority.give_way()
     sockets = [socket.socket(fileno=int(line)) for line in lines]
     try:
         run, of_sender = load(path, threads=threads, names=names)
