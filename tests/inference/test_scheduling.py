@@ -5,7 +5,6 @@ And the threads that take them.
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inference import scheduling
 from inference.queueing import HostRows, Queue
 from inference.scheduling import EngineThreads, Turns
 from inference.work import Reply, Work
@@ -100,24 +100,30 @@ class Recording(Lane):
     """A fake lane that says how each batch was run: how many requests, and whether as a lone one."""
 
     queue: Queue = field(default_factory=lambda: Queue(best_rows=8, limit=8, host=HostRows(8), tenant_id="t"))
-    ran: SimpleQueue[tuple[int, bool, int]] = field(default_factory=SimpleQueue)
+    last: tuple[int, bool, int] = (0, False, 0)
+    ended: SimpleQueue[tuple[int, bool, int]] = field(default_factory=SimpleQueue)
 
     def run(self, batch: list[Work], *, alone: bool = False) -> None:
         self.was_alone = len(batch) == 1
         self.queue.ran(batch)
-        self.ran.put((len(batch), alone, os.getpriority(os.PRIO_PROCESS, 0)))
+        self.last = len(batch), alone, os.getpriority(os.PRIO_PROCESS, 0)
 
     def ask(self, engines: EngineThreads, requests: int) -> tuple[int, bool, int]:
+        """Returns when the thread is done with the batch, and so with the queue: what comes then comes together."""
         for _ in range(requests):
             self.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
         engines.announce(self)
-        return self.ran.get(timeout=30)
+        return self.ended.get(timeout=30)
+
+
+def _ended(lane: scheduling.Lane, batch: list[Work]) -> None:
+    assert isinstance(lane, Recording)
+    lane.ended.put(lane.last)
 
 
 @pytest.fixture
 def engines() -> Iterator[EngineThreads]:
-    ended = threading.Semaphore(0)
-    made = EngineThreads(threads=1, finish=lambda lane, batch: ended.release())
+    made = EngineThreads(threads=1, finish=_ended)
     yield made
     made.stop()
 
