@@ -36,7 +36,7 @@ class LiveSite:
         self.database = f"live_{secrets.token_hex(6)}"
         template = f"migrated_{_migrations_digest()}"
         migrated = self._has_database(template)
-        self.superuser(f"CREATE DATABASE {{}} OWNER aiaas {f'TEMPLATE {template}' if migrated else ''}")
+        self.superuser("CREATE DATABASE {} OWNER aiaas TEMPLATE " + (template if migrated else "template1"))
         host = quote(socket_dir or str(self.server.get_postmaster_info().socket_dir), safe="")
         self.env = os.environ | {
             "DATABASE_URL": f"postgres://{embedded_database.ROLE}@{host}/{self.database}",
