@@ -7,7 +7,9 @@ counts along, which Prometheus takes for a restart of the counter.
 import json
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from inference.plane.statistics import upper_bound
+from inference.plane.statistics import BUCKETS, upper_bound
 
 if TYPE_CHECKING:
     from inference.plane.app import Plane
@@ -174,11 +176,19 @@ def _steps(histogram: list[int], steps: tuple[float, ...], unit: float) -> dict[
     """A fine histogram in coarse steps; the sum is that of the buckets' middles."""
     counts = [0] * (len(steps) + 1)
     total = 0.0
-    for index, count in enumerate(histogram):
-        if not count:
-            continue
+    for count, (step, middle) in zip(histogram, _places(steps, unit), strict=True):
+        if count:
+            counts[step] += count
+            total += middle * count
+    return {"counts": counts, "sum": total}
+
+
+@cache
+def _places(steps: tuple[float, ...], unit: float) -> tuple[tuple[int, float], ...]:
+    """The coarse step and the middle of each fine bucket: known once, for the event loop asks every second."""
+    places = []
+    for index in range(BUCKETS):
         below, above = (upper_bound(index - 1) if index else 0) * unit, upper_bound(index) * unit
         middle = (below + above - unit) / 2
-        total += middle * count
-        counts[next((at for at, step in enumerate(steps) if middle <= step), len(steps))] += count
-    return {"counts": counts, "sum": total}
+        places.append((bisect_left(steps, middle), middle))
+    return tuple(places)
