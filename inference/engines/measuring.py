@@ -41,7 +41,7 @@ AS_GOOD = 0.95
 HOP_SECONDS = 150e-6
 # A batch that takes longer holds up other tenants for longer than their turns are; but a model that is slow by itself
 # may batch as long as it takes for a few lone rows, else it would never serve more than one of them at a time.
-LONGEST_BATCH_SECONDS = 10e-3
+LONGEST_BATCH_SECONDS = 12e-3
 LONGEST_IN_LONE_ROWS = 4
 # A batch cheaper than this runs on the event loop: handing it to a thread and back would cost more.
 INLINE_SECONDS = 100e-6

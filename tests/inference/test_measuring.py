@@ -68,7 +68,7 @@ def test_of_two_that_are_as_good_the_one_that_answers_a_lone_row_sooner_serves()
 def test_a_model_that_is_slow_by_itself_may_batch_for_as_long_as_a_few_lone_rows_take() -> None:
     assert measuring.chosen([times("slow", one=20, four=60)]).best_rows == 4
     assert measuring.chosen([times("slow", one=20, four=90)]).best_rows == 1
-    assert measuring.chosen([times("quick", one=2.6, four=10.45)]).best_rows == 1
+    assert measuring.chosen([times("quick", one=3.0, four=12.05)]).best_rows == 1
 
 
 @pytest.mark.parametrize(("long_pass", "passes"), [(measuring.LONG_PASS_SECONDS, measuring.PASSES), (0.0, 1)])
