@@ -111,11 +111,11 @@ def reading(plane: "Plane") -> dict[str, Any]:
         "versions_budget_bytes": versions.budget_bytes,
         "processes": 1,
         "directory_age_seconds": plane.directory.age(time.monotonic()),
-        "request_seconds": _steps(totals.total_us, SECONDS, 1e-6),
-        "queue_seconds": _steps(totals.queue_us, SECONDS, 1e-6),
-        "compute_seconds": _steps(totals.compute_us, SECONDS, 1e-6),
-        "batch_rows": _steps(totals.batch_rows, ROWS, 1),
-        "version_load_seconds": _steps(counters.load_us, LOAD_SECONDS, 1e-6),
+        "request_seconds": in_steps(totals.total_us, SECONDS, 1e-6),
+        "queue_seconds": in_steps(totals.queue_us, SECONDS, 1e-6),
+        "compute_seconds": in_steps(totals.compute_us, SECONDS, 1e-6),
+        "batch_rows": in_steps(totals.batch_rows, ROWS, 1),
+        "version_load_seconds": in_steps(counters.load_us, LOAD_SECONDS, 1e-6),
     }
 
 
@@ -172,7 +172,7 @@ def _living(folder: Path) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _steps(histogram: list[int], steps: tuple[float, ...], unit: float) -> dict[str, Any]:
+def in_steps(histogram: list[int], steps: tuple[float, ...], unit: float) -> dict[str, Any]:
     """A fine histogram in coarse steps; the sum is that of the buckets' middles."""
     counts = [0] * (len(steps) + 1)
     total = 0.0

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from tenants.limits import quota_limits
 from tenants.limits.quota_limits import Limit
-from tenants.limits.quotas import ALWAYS, Grant
+from tenants.limits.quota_periods import ALWAYS
+from tenants.limits.quotas import Grant
 from tenants.models import Period
 
 LOW_SHARE = 4

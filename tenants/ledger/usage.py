@@ -24,7 +24,7 @@ from tenants.ledger.archive import Archived
 from tenants.ledger.producers import blocking, close_producer, complete_until, open_producer
 from tenants.ledger.usage_sums import Sums
 from tenants.ledger.usage_totals import HOUR_MS, MINUTE_MS, Quantity, Series, Totals
-from tenants.limits import quotas
+from tenants.limits import quota_periods, quotas
 from tenants.limits.quota_limits import PREDICTION_PERIODS
 from tenants.limits.quotas import Use
 from tenants.models import Meter, UsageSegment
@@ -366,7 +366,9 @@ def _used(totals: Totals) -> dict[Use, int]:
         periods = starts.get(minute)
         if periods is None:
             moment = datetime.fromtimestamp(minute * 60, UTC)
-            periods = starts[minute] = [(period, quotas.start_of(period, moment)) for period in PREDICTION_PERIODS]
+            periods = starts[minute] = [
+                (period, quota_periods.start_of(period, moment)) for period in PREDICTION_PERIODS
+            ]
         for scope in quotas.scopes_of(key=key, deployment=deployment):
             for period, start in periods:
                 place = (tenant, scope, period, start)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tenants.limits import quota_limits, quotas
+from tenants.limits import quota_limits, quota_periods, quotas
 from tenants.limits.quota_limits import TENANT, Limit
 from tenants.limits.quota_notices import THRESHOLDS
 from tenants.models import Period, QuotaBucket, QuotaMeter, Tenant
@@ -27,7 +27,7 @@ class State:
 def states(*, tenant: Tenant) -> list[State]:
     """The tenant's limits in the order of scope, meter and period, with what is used of them in this period."""
     now = quotas.database_time()
-    starts = {period: quotas.start_of(period, now) for period in Period.values}
+    starts = {period: quota_periods.start_of(period, now) for period in Period.values}
     rows = QuotaBucket.objects.for_tenant(tenant).filter(period_start__in=set(starts.values()))
     buckets = {(row.scope, row.meter, row.period): row for row in rows if row.period_start == starts[row.period]}
     found = []
@@ -36,14 +36,14 @@ def states(*, tenant: Tenant) -> list[State]:
             continue
         bucket, start = buckets.get(address), starts[limit.period]
         used, reserved = (bucket.consumed, bucket.leased) if bucket else (0, 0)
-        found.append(State(limit, start, quotas.end_of(limit.period, start), used, reserved))
+        found.append(State(limit, start, quota_periods.end_of(limit.period, start), used, reserved))
     return found
 
 
 def warning(*, tenant: Tenant) -> str:
     """What of the account's day and month is past the first threshold, as the header `X-Quota-Warning` says it."""
     now = quotas.database_time()
-    starts = {period: quotas.start_of(period, now) for period in (Period.DAY, Period.MONTH)}
+    starts = {period: quota_periods.start_of(period, now) for period in (Period.DAY, Period.MONTH)}
     rows = QuotaBucket.objects.for_tenant(tenant).filter(
         scope=TENANT, meter=QuotaMeter.PREDICTIONS, period__in=starts, period_start__in=starts.values(),
         warned__gte=THRESHOLDS[0],

@@ -8,13 +8,13 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
 
 from tenants import scoping
-from tenants.limits import quota_limits, quota_notices, spend_caps
+from tenants.limits import quota_limits, quota_notices, quota_periods, spend_caps
 from tenants.limits.quota_limits import TENANT, Address, Limit
 from tenants.limits.spend_caps import Headroom
 from tenants.models import Meter, Period, QuotaBucket, QuotaLease, QuotaMeter, UsageHour
@@ -22,7 +22,6 @@ from tenants.models.quotas import HIGHEST_LIMIT
 
 BLOCK_SHARE = 4  # A block is at most this part of what is left, so blocks shrink toward 1 near the limit.
 KEPT = {Period.MINUTE: timedelta(hours=1), Period.DAY: timedelta(days=62)}
-ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 RECALL = "recall"  # The channel on which processes are asked for what they hold and do not use.
 
 # Few locks however many tenants: two may share one. Taken in one order, so that nobody waits in a ring.
@@ -127,11 +126,11 @@ def lease(*, tenant_id: str, producer: str, asks: Sequence[Ask], recall: bool = 
         short = {ask.address for ask in asks if ask.address in rooms and rooms[ask.address][0] < ask.minimum}
         grants = []
         for ask in asks:
-            start = start_of(ask.period, now)
+            start = quota_periods.start_of(ask.period, now)
             bucket = buckets.get(ask.address)
             if bucket is None:
                 units = 0 if short else ask.wanted
-                grants.append(Grant(units, None, ask.wanted, start, end_of(ask.period, start)))
+                grants.append(Grant(units, None, ask.wanted, start, quota_periods.end_of(ask.period, start)))
                 continue
             room, headroom = rooms[ask.address]
             units = 0 if short else block(wanted=ask.wanted, minimum=ask.minimum, remaining=room)
@@ -142,7 +141,7 @@ def lease(*, tenant_id: str, producer: str, asks: Sequence[Ask], recall: bool = 
                     limit=limits[ask.address].limit,
                     remaining=max(0, room - units),
                     period_start=start,
-                    period_end=end_of(ask.period, start),
+                    period_end=quota_periods.end_of(ask.period, start),
                     refused=ask.address in short,
                     elsewhere=bucket.leased - units - own.get(bucket.pk, 0),
                     headroom=headroom,
@@ -227,31 +226,6 @@ def scopes_of(*, key: str, deployment: str) -> tuple[str, str, str]:
     return TENANT, quota_limits.KEY + key, quota_limits.DEPLOYMENT + deployment
 
 
-def start_of(period: str, moment: datetime) -> datetime:
-    """The beginning of the period that a moment lies in, in UTC."""
-    minute = moment.astimezone(UTC).replace(second=0, microsecond=0)
-    match period:
-        case Period.MINUTE:
-            return minute
-        case Period.DAY:
-            return minute.replace(hour=0, minute=0)
-        case Period.MONTH:
-            return minute.replace(day=1, hour=0, minute=0)
-    return ALWAYS[0]
-
-
-def end_of(period: str, start: datetime) -> datetime:
-    """The first moment after the period that begins at `start`."""
-    match period:
-        case Period.MINUTE:
-            return start + timedelta(minutes=1)
-        case Period.DAY:
-            return start + timedelta(days=1)
-        case Period.MONTH:
-            return (start + timedelta(days=32)).replace(day=1)
-    return ALWAYS[1]
-
-
 def database_time() -> datetime:
     """The moment that periods are told by: the database's, which all processes share."""
     with connection.cursor() as cursor:
@@ -286,7 +260,7 @@ def _locked(
     tenant_id: str, asks: Sequence[Ask], limits: Mapping[Address, Limit], now: datetime
 ) -> dict[Address, QuotaBucket]:
     """The buckets of those asks that a limit holds for, locked; made where they are missing."""
-    wanted = {(*ask.address, start_of(ask.period, now)): 0 for ask in asks if ask.address in limits}
+    wanted = {(*ask.address, quota_periods.start_of(ask.period, now)): 0 for ask in asks if ask.address in limits}
     if not wanted:
         return {}
     rows = _rows_of(tenant_id, wanted)
@@ -324,7 +298,7 @@ def _consumed(tenant_id: str, scope: str, period: str, start: datetime) -> int:
     kind, _, name = scope.partition(":")
     only = {} if scope == TENANT else {kind: name}
     rows = UsageHour.objects.for_tenant(tenant_id).filter(
-        hour__gte=start, hour__lt=end_of(period, start), meter=Meter.PREDICTIONS, **only
+        hour__gte=start, hour__lt=quota_periods.end_of(period, start), meter=Meter.PREDICTIONS, **only
     )
     return int(rows.aggregate(total=Sum("quantity"))["total"] or 0)
 

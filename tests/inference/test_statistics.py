@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference.plane import metrics
 from inference.plane.statistics import BUCKETS, bucket, no_counts, quantile, upper_bound
 from tests.inference.conftest import PlaneSite
 from tests.lines import Line
@@ -37,6 +38,22 @@ def test_a_quantile_is_within_an_eighth(durations: list[int], share: float) -> N
     found = quantile(histogram, share)
     assert found is not None
     assert exact <= found * 1000 <= exact * 1.125 + 1
+
+
+@given(st.lists(st.integers(1, 10**8), max_size=100))
+def test_a_fine_histogram_is_told_in_coarse_steps(durations: list[int]) -> None:
+    histogram = no_counts()
+    for one in durations:
+        histogram[bucket(one)] += 1
+    told = metrics.in_steps(histogram, metrics.SECONDS, 1e-6)
+    assert sum(told["counts"]) == len(durations)
+    assert len(told["counts"]) == len(metrics.SECONDS) + 1
+    for at, step in enumerate(metrics.SECONDS):  # a fine bucket reaches at most an eighth above or below its step
+        below = sum(told["counts"][: at + 1])
+        assert sum(one * 1e-6 < step / 1.13 for one in durations) <= below
+        assert below <= sum(one * 1e-6 <= step * 1.13 for one in durations)
+    exact = sum(min(one, upper_bound(BUCKETS - 1)) * 1e-6 for one in durations)
+    assert told["sum"] == pytest.approx(exact, rel=1 / 8, abs=1e-6 * len(durations))
 
 
 def test_nothing_has_no_quantile() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tenants import scoping
 from tenants.ledger import usage
-from tenants.limits import quotas
+from tenants.limits import quota_periods, quotas
 from tenants.models import Period, Plan, QuotaBucket, QuotaLease, Tenant, UsageHour
 from tests.conftest import Account
 from tests.tenants.test_usage import an_event
@@ -171,9 +171,9 @@ def test_old_minutes_are_forgotten(acme: Account) -> None:
     ],
 )
 def test_periods_are_those_of_the_calendar(period: str, moment: str, start: str, end: str) -> None:
-    begins = quotas.start_of(period, datetime.fromisoformat(moment).replace(tzinfo=UTC))
+    begins = quota_periods.start_of(period, datetime.fromisoformat(moment).replace(tzinfo=UTC))
     assert begins == datetime.fromisoformat(start).replace(tzinfo=UTC)
-    assert quotas.end_of(period, begins) == datetime.fromisoformat(end).replace(tzinfo=UTC)
+    assert quota_periods.end_of(period, begins) == datetime.fromisoformat(end).replace(tzinfo=UTC)
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
