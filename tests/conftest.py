@@ -12,6 +12,8 @@ import django
 
 django.setup()
 
+import shutil
+import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, o
     return (yield)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def files_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What tests store, archived segments among it, goes where pytest removes it."""
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests store goes into a folder of this process, removed after it.
+
+    Before any test's module is looked into: pytest opens what it finds there, and a storage keeps its first folder.
+    """
+    folder = tempfile.mkdtemp(prefix="aiaas-tests-")
     options = cast(dict[str, dict[str, dict[str, str]]], settings.STORAGES)["default"]["OPTIONS"]
-    options["location"] = str(tmp_path_factory.mktemp("files"))
+    options["location"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
 @dataclass(frozen=True)
