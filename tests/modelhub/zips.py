@@ -35,13 +35,13 @@ def good(
 
 
 def packed(files: Mapping[str, bytes], *, folders: Iterable[str] = (), method: int = zipfile.ZIP_STORED) -> bytes:
-    """The files as one zip file."""
+    """The files as one zip file: the same bytes at any hour, for tests are named after their checksums."""
     body = io.BytesIO()
-    with zipfile.ZipFile(body, "w", method) as archive:
+    with zipfile.ZipFile(body, "w") as archive:
         for folder in folders:
             archive.writestr(zipfile.ZipInfo(folder), b"")
         for name, data in files.items():
-            archive.writestr(name, data)
+            archive.writestr(zipfile.ZipInfo(name), data, method)
     return body.getvalue()
 
 
