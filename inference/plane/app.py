@@ -189,7 +189,7 @@ class Plane:
     def _walk(self, exchange: Exchange) -> None:
         """One walk from the beginning; what is cold on the way raises Waiting."""
         request = exchange.request
-        found = exchange.found = routes.find(request.method, request.path)
+        found = exchange.found = routes.find(request.head.method, request.head.path)
         if found.route.view is None:
             self.predictions.walk(exchange, found)
         else:
@@ -218,7 +218,7 @@ class Plane:
             self.predictions.find(exchange, found, now)
         elif not found.route.public:
             self.directory.check_fresh(now)
-            exchange.key = gate.identify(exchange.request.headers, exchange.request.client, self.directory)
+            exchange.key = gate.identify(exchange.request.head, exchange.request.client, self.directory)
         return Asked(
             exchange.request, found.match, exchange.key, exchange.deployment, self.versions, self.directory,
             self.statistics, ready=self.healthy(), limits_rows=self.limits.rows, shadows=self.shadows,

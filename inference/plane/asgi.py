@@ -11,7 +11,8 @@ import time
 from inference.plane import events, gate, routes
 from inference.plane.app import Plane
 from inference.plane.exchange import Answer, Exchange, Request
-from inference.plane.gate import Disconnected, Headers, Receive, Scope, Send
+from inference.plane.gate import Disconnected, Receive, Scope, Send
+from inference.plane.heads import Head, Headers
 from inference.protocols import native
 from tenants.errors import Refusal
 
@@ -28,11 +29,12 @@ async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> Non
     """One request of a prediction path (`routes.takes`)."""
     headers: Headers = dict(scope["headers"])
     address = (scope.get("client") or ("",))[0]
-    request = Request(scope["method"], scope["path"], scope.get("query_string", b""), headers, b"", address)
+    head = Head(scope["method"], scope["path"], headers)
+    request = Request(head, b"", address)
     try:
         if scope["method"] in ("POST", "PUT", "PATCH"):
             plane.directory.check_fresh(time.monotonic())
-            gate.identify(headers, address, plane.directory)  # before a byte of the body is read
+            gate.identify(head, address, plane.directory)  # before a byte of the body is read
         body = await gate.read_body(headers, receive, plane.limits)
     except Disconnected:
         return
@@ -42,7 +44,7 @@ async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> Non
         answer = answers[0]
     else:
         request = request._replace(body=body)
-        if scope["method"] == "POST" and EVENTS in headers.get(b"accept", b"") and may_have_events(request.path):
+        if scope["method"] == "POST" and EVENTS in headers.get(b"accept", b"") and may_have_events(head.path):
             await _by_events(plane, request, receive, send)
             return
         answer = await _answered(plane, request, receive)

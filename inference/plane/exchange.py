@@ -10,6 +10,7 @@ import numpy as np
 
 from inference.engines.base import Tensors
 from inference.plane import clock
+from inference.plane.heads import Head
 from inference.work import Reply, Work
 from tenants.ledger.usage_sums import Counted
 
@@ -23,17 +24,13 @@ if TYPE_CHECKING:
     from inference.plane.versions import LoadedVersion
     from inference.protocols.base import Call, Found
 
-Headers = dict[bytes, bytes]
 HeaderList = list[tuple[bytes, bytes]]
 
 
 class Request(NamedTuple):
-    """A whole HTTP request; the names of its headers are in lower case, `client` is the address at the other end."""
+    """A whole HTTP request; `client` is the address at the other end."""
 
-    method: str
-    path: str
-    query: bytes
-    headers: Headers
+    head: Head
     body: bytes
     client: str = ""
 

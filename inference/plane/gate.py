@@ -1,15 +1,13 @@
 """The gate: who sends a prediction request, and what a request may be."""
 
-import base64
-import binascii
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from inference.plane.directory import Directory, KeyEntry
-from tenants.errors import Denied, Invalid, TooLarge, Unauthenticated
+from inference.plane.heads import Head, Headers
+from tenants.errors import Denied, TooLarge
 from tenants.keys import addresses, key_uses
 from tenants.keys.addresses import Network
 from tenants.keys.api_keys import KeyRefused
@@ -18,7 +16,6 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = dict[bytes, bytes]
 SCOPE = "predict"
 
 
@@ -35,22 +32,12 @@ class Limits:
     deadline_seconds: float
 
 
-def identify(headers: Headers, peer: str, directory: Directory) -> KeyEntry:
+def identify(head: Head, peer: str, directory: Directory) -> KeyEntry:
     """The key that the request carries, allowed to predict. `peer` is the address at the connection's other end."""
-    text = headers.get(b"x-api-key")
-    if text is None:
-        scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
-        match scheme.lower():
-            case b"bearer":
-                pass
-            case b"basic":
-                text = _password(text)
-            case _:
-                raise Unauthenticated("Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
     now = time.time()
-    key = directory.key(hashlib.sha256(text.strip()).digest(), now=now)
+    key = directory.key(head.key_digest, now=now)
     if key.networks is not None:
-        _check_sender(headers, peer, key.networks)
+        _check_sender(head.headers, peer, key.networks)
     key_uses.note(key.id, now)
     if SCOPE not in key.scopes:
         raise Denied(f"Predictions need the scope predict; this key has {', '.join(sorted(key.scopes))}.")
@@ -61,27 +48,6 @@ def _check_sender(headers: Headers, peer: str, networks: tuple[Network, ...]) ->
     sender = addresses.sender(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
     if not addresses.contains(networks, sender):
         raise KeyRefused
-
-
-def _password(credentials: bytes) -> bytes:
-    try:
-        return base64.b64decode(credentials, validate=True).partition(b":")[2]
-    except binascii.Error:
-        return b""
-
-
-def deadline(headers: Headers, limits: Limits, *, now: float) -> float:
-    """When the answer must be there: `X-Request-Timeout` in seconds, at most the service's own limit."""
-    wanted = headers.get(b"x-request-timeout")
-    if wanted is None:
-        return now + limits.deadline_seconds
-    try:
-        seconds = float(wanted)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise Invalid(f"X-Request-Timeout is {wanted.decode('latin-1')!r}; expected a number of seconds above 0.")
-    return now + min(seconds, limits.deadline_seconds)
 
 
 async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:

@@ -59,7 +59,7 @@ class Predictions:
         """Brings a request into the queue of its version, or to an answer that is kept."""
         now = time.monotonic()
         if not exchange.deadline:
-            exchange.deadline = gate.deadline(exchange.request.headers, self.limits, now=now)
+            exchange.deadline = now + min(exchange.request.head.timeout, self.limits.deadline_seconds)
         before = exchange.deployment
         key, deployment = self.find(exchange, found, now)
         target = exchange.target
@@ -87,7 +87,7 @@ class Predictions:
     def find(self, exchange: Exchange, found: Found, now: float) -> tuple[KeyEntry, DeploymentEntry]:
         """Who asks, and for what. A name that is not known may have been deployed this moment: asked for once more."""
         self.directory.check_fresh(now)
-        key = exchange.key = gate.identify(exchange.request.headers, exchange.request.client, self.directory)
+        key = exchange.key = gate.identify(exchange.request.head, exchange.request.client, self.directory)
         deployment = key.deployment(found.name)
         if deployment is None:
             if exchange.caught_up:
@@ -100,7 +100,7 @@ class Predictions:
     def _choose(self, exchange: Exchange, found: Found, key: KeyEntry, deployment: DeploymentEntry) -> Target:
         """Draws the target of a request; while the deployment is as it was, it stays the same."""
         exchange.target = target = routing.choose(
-            deployment, key=key, headers=exchange.request.headers, version=found.version, label=found.label
+            deployment, key=key, headers=exchange.request.head.headers, version=found.version, label=found.label
         )
         if deployment.limits is not None and exchange.place is None:
             self.traffic.admit(exchange, deployment, deployment.limits)
@@ -136,13 +136,11 @@ class Predictions:
     def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
         """The call that the request's body makes; a large body is parsed in a thread."""
         request = exchange.request
-        headers, body = request.headers, request.body
-        encoding = headers.get(b"content-encoding", b"").decode("latin-1").lower()
-        content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        head, body, encoding = request.head, request.body, request.head.encoding
 
         def parse() -> Call:
             plain = decompressed(body, encoding, self.limits.body_bytes) if encoding else body
-            asked = PredictRequest(exchange.id, content_type, plain, found.name, found.route.verb, headers)
+            asked = PredictRequest(exchange.id, head.content_type, plain, found.name, found.route.verb, head.headers)
             call = found.route.protocol.parse(asked, version)
             if version.pipeline is not None and call.rows:
                 assert call.inputs is not None
@@ -150,8 +148,7 @@ class Predictions:
             exchange.call = call
             return call
 
-        cheap = content_type.startswith("image/") or b"inference-header-content-length" in headers
-        cheap = cheap and version.pipeline is None
+        cheap = version.pipeline is None and head.is_read_quickly
         if encoding or (len(body) > INLINE_BODY_BYTES and not cheap):
             raise Waiting(self.in_thread(parse))
         return parse()
@@ -174,7 +171,7 @@ class Predictions:
         if deployment.cache_seconds:
             reader = f"{type(found.route.protocol).__name__}.{found.route.verb}"
             exchange.cache_key = cache.key_of(
-                version.tenant_id, version.entry.id, reader=reader, headers=request.headers, body=request.body
+                version.tenant_id, version.entry.id, reader=reader, headers=request.head.headers, body=request.body
             )
             outputs = self.settling.cache.get(exchange.cache_key, seconds=deployment.cache_seconds, now=now)
         if outputs is None:

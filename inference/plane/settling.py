@@ -235,7 +235,7 @@ class Settling:
 def protocol_of(exchange: Exchange) -> WireProtocol:
     """The protocol that an exchange is in, by its route or else by its path."""
     found = exchange.found
-    return found.route.protocol if found is not None else routes.protocol_of(exchange.request.path)
+    return found.route.protocol if found is not None else routes.protocol_of(exchange.request.head.path)
 
 
 def refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes, bytes]] = ()) -> Answer:

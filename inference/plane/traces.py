@@ -41,7 +41,7 @@ class Traces:
         ended = began + total_us * 1000
         attributes = _attributes(exchange, answer)
         span = self._tracer.start_span(
-            f"{exchange.request.method} {attributes.get('http.route', '')}".rstrip(),
+            f"{exchange.request.head.method} {attributes.get('http.route', '')}".rstrip(),
             context=self._parent(exchange),
             kind=SpanKind.SERVER,
             attributes=attributes,
@@ -60,7 +60,7 @@ class Traces:
         closing.join(STOP_SECONDS)
 
     def _parent(self, exchange: Exchange) -> Context | None:
-        headers = exchange.request.headers
+        headers = exchange.request.head.headers
         if b"traceparent" not in headers:
             return None
         carrier = {name: headers.get(name.encode(), b"").decode("latin-1") for name in CONTEXT_HEADERS}
@@ -82,13 +82,13 @@ class Traces:
 def _attributes(exchange: Exchange, answer: Answer) -> Mapping[str, str | int]:
     """What is known of an exchange and may be told: names of ours, never what a caller wrote at will."""
     found: dict[str, str | int] = {
-        "http.request.method": exchange.request.method,
+        "http.request.method": exchange.request.head.method,
         "http.response.status_code": answer.status,
         "aiaas.request_id": exchange.id,
         "aiaas.protocol": routes.name_of(protocol_of(exchange)),
     }
     if exchange.found is not None:
-        found["http.route"] = routes.template_of(exchange.found.route, exchange.request.path)
+        found["http.route"] = routes.template_of(exchange.found.route, exchange.request.head.path)
     if exchange.key is not None:
         found["aiaas.tenant"] = exchange.key.tenant.id
     if exchange.deployment is not None:

@@ -285,7 +285,7 @@ def _method_unknown(asked: Asked) -> Answer:
 
 
 def _version_and_label(asked: Asked) -> Answer:
-    raise Invalid(f"Malformed request: {asked.request.path} names a version and a label; expected one of them.")
+    raise Invalid(f"Malformed request: {asked.request.head.path} names a version and a label; expected one of them.")
 
 
 PROTOCOL = TensorFlowServing()

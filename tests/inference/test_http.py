@@ -1,11 +1,18 @@
 """The short way and the long way from a socket to the plane: a client cannot tell which one its request took."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
+from inference.plane import http
+from inference.plane.exchange import Answer, Deliver, Request
+from inference.plane.heads import KNOWN, KNOWN_BYTES, Head, KnownHeads
 from inference.plane.http import SHORT_BODY_BYTES
 from tests.inference.conftest import PlaneSite
 
@@ -135,3 +142,128 @@ def test_what_is_no_http_is_refused_and_the_server_lives(plane: PlaneSite, line:
     assert line.is_closed()
     with plane.client() as client:
         assert client.get("/v1/models/tiny").status_code == 200
+
+
+def test_a_head_that_came_before_is_as_one_that_is_new(plane: PlaneSite, line: Line) -> None:
+    """On the same connection and on another one; its key is looked up, and its body read, each time anew."""
+    for row in ([1.5, 0, 0, 0], [2.5, 0, 0, 0], [3.5, 0, 0, 0]):
+        line.send(asked(row, key=plane.acme_key))
+        assert line.read()[2] == b'{"predictions":[[%.1f,0.0,0.0,0.0]]}' % row[0]
+    line.send(asked([10.5, 0, 0, 0], key=plane.acme_key) + asked([4.5, 0, 0, 0], key=plane.acme_key))
+    assert [line.read()[2][17:21] for _ in range(2)] == [b"10.5", b"4.5,"]
+    wrong = asked([1.5, 0, 0, 0], key="no such key")
+    for _ in range(3):
+        line.send(wrong)
+        assert line.read()[0] == 401
+    line.send(asked([1.5, 0, 0, 0], key=plane.acme_key).replace(b"[[1.5", b"[[what"[:5]))
+    assert line.read()[0] == 400
+    other = Line(plane)
+    other.send(asked([5.5, 0, 0, 0], key=plane.acme_key))
+    assert other.read()[2] == b'{"predictions":[[5.5,0.0,0.0,0.0]]}'
+    other.socket.close()
+
+
+async def _nothing(*scope_receive_send: Any) -> None:
+    """An ASGI application that is never asked."""
+
+
+class Served:
+    """A connection without a socket, to a plane that only keeps what it is asked."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+        self.written: list[bytes] = []
+        config = Config(app=_nothing, ws="none", log_config=None)
+        config.load()
+        self.protocol = http.for_plane(cast(Any, self))(config, ServerState(), {}, asyncio.get_running_loop())
+        self.protocol.connection_made(cast(Any, self))
+
+    def begin(self, request: Request, deliver: Deliver) -> None:
+        self.asked.append(request)
+        deliver(Answer(200, b"", []))
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.written.append(b"closed")
+
+
+def heads_of(*received: bytes) -> list[Head]:
+    """The heads of the requests in what is received, in a process that knows no head."""
+
+    async def serve() -> list[Head]:
+        served = Served()
+        for data in received:
+            served.protocol.data_received(data)
+        served.protocol.connection_lost(RuntimeError("the test is over"))
+        return [request.head for request in served.asked]
+
+    http._known = KnownHeads()
+    return asyncio.run(serve())
+
+
+def posted(body: bytes = b"{}", *, more: str = "") -> bytes:
+    return f"POST /v1/models/x:predict HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def test_a_head_is_parsed_once() -> None:
+    first, second = heads_of(posted(b"{}"), posted(b"[]"))
+    assert first is second
+    assert (first.method, first.path, first.body_bytes) == ("POST", "/v1/models/x:predict", 2)
+    assert first.headers == {b"host": b"x", b"content-length": b"2"}
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        (posted(b"{}"), posted(b"{ }")),  # the length is part of the head
+        (posted(), posted(more="X-Other: 1\r\n")),
+        (posted() + posted(), posted()),  # two at once are left to the parser
+        (posted()[:-1], posted()[-1:], posted()),  # as is what comes in pieces
+        (posted(), posted()[:30], posted()[30:]),
+        (b"\r\n" + posted(), posted()),
+        (posted(b"\r\n\r\n"), posted(b"\r\n\r\n") + posted()),
+    ],
+)
+def test_what_is_not_a_whole_request_with_the_same_head_is_parsed(received: tuple[bytes, ...]) -> None:
+    found = heads_of(*received)
+    assert len(found) == b"".join(received).count(b"POST")
+    assert len({id(head) for head in found}) == len(found)
+
+
+def test_a_body_that_looks_like_a_request_is_a_body() -> None:
+    head, _, _ = posted(posted()).partition(posted())
+    assert len(heads_of(posted(), head, posted(), posted())) == 3
+
+
+def test_a_head_larger_than_what_is_kept_is_parsed_each_time() -> None:
+    large = posted(more=f"X-Large: {'x' * KNOWN_BYTES}\r\n")
+    first, second = heads_of(large, large)
+    assert first is not second
+    assert first.headers == second.headers
+
+
+def test_what_comes_after_a_request_that_closes_is_not_answered() -> None:
+    closing = posted(more="Connection: close\r\n")
+    assert len(heads_of(posted(), closing, posted())) == 2
+
+
+def test_heads_are_known_until_a_thousand_others_came() -> None:
+    known, often, once = KnownHeads(), Head("GET", "/often", {}), Head("GET", "/once", {})
+    known.put(b"often", often)
+    known.put(b"once", once)
+    for number in range(3 * KNOWN):
+        known.put(str(number).encode(), Head("GET", "/", {}))
+        assert known.get(b"often") is often
+    assert known.get(b"once") is None
+    assert len(known._new) <= KNOWN
+    assert len(known._old) <= KNOWN

@@ -12,6 +12,7 @@ import pytest
 
 from inference.plane import settling
 from inference.plane.exchange import Answer, Exchange, Request
+from inference.plane.heads import Head
 from inference.plane.pacing import Pace
 from inference.plane.statistics import Statistics, bucket
 from inference.work import Work
@@ -59,7 +60,7 @@ class Flooded:
         self.refused_us = 0
 
     def asked(self, *, deadline: float = 0.0) -> Exchange:
-        request = Request("POST", "/v1/models/cats:predict", b"", {}, b"{}")
+        request = Request(Head("POST", "/v1/models/cats:predict", {}), b"{}")
         exchange = Exchange(request, self.told.append, lambda exchange, error: None)
         key: Any = SimpleNamespace(tenant=SimpleNamespace(id="flood"))
         exchange.key, exchange.deadline = key, deadline

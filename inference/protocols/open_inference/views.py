@@ -135,7 +135,7 @@ def unload(asked: Asked) -> Answer:
 
 def unsupported(asked: Asked) -> Answer:
     raise NotImplementedHere(
-        f"{asked.request.path} is not served here: tracing, logging and memory are the operator's."
+        f"{asked.request.head.path} is not served here: tracing, logging and memory are the operator's."
     )
 
 
