@@ -163,7 +163,7 @@ def test_a_head_that_came_before_is_as_one_that_is_new(plane: PlaneSite, line: L
     other.socket.close()
 
 
-async def _nothing(*scope_receive_send: Any) -> None:
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     """An ASGI application that is never asked."""
 
 
