@@ -6,6 +6,18 @@ COPY requirements.lock /
 RUN python -m venv /opt/venv && \
     /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r /requirements.lock
 
+# The prediction plane is compiled; compiler and C compiler stay behind.
+FROM packages AS compiled
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+COPY requirements-compile.lock /
+RUN /opt/venv/bin/pip install --disable-pip-version-check --require-hashes --no-deps --target /opt/compiler -r /requirements-compile.lock
+WORKDIR /app
+COPY aiaas_site aiaas_site
+COPY tenants tenants
+COPY modelhub modelhub
+COPY inference inference
+RUN PYTHONPATH=/opt/compiler /opt/venv/bin/python -m aiaas_site.compiling
+
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -20,6 +32,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin aiaas && \
     install --directory --owner aiaas --group aiaas --mode 700 "$FILES_DIR" "$SPOOL_DIR" "$SCRATCH_DIR"
 COPY --from=packages /opt/venv /opt/venv
+COPY --from=compiled /opt/venv/compiled /opt/venv/compiled
 WORKDIR /app
 COPY manage.py ./
 COPY aiaas_site aiaas_site

@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench bench-peers bench-soak bench-training bench-ledger test-crash openapi lock clean python installed installed-dev
+.PHONY: help demo up compiled compiled-by compiled-if-possible test check format bench bench-peers bench-soak bench-training bench-ledger test-crash openapi lock clean python installed installed-dev
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,14 @@ demo: installed ## walk through everything as a customer would; DATA=folder take
 up: installed ## serve everything until Ctrl-C; PORT=8000
 	@$(MANAGE) up --port $(PORT)
 
-test: installed-dev ## run the tests, in WORKERS=2 processes at a time
+compiled: compiled-by ## translate the prediction plane to C, which makes it half as fast again (needs a C compiler)
+	@$(BIN)/python -m aiaas_site.compiling
+
+test: installed-dev compiled-if-possible ## run the tests, in WORKERS=2 processes at a time
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not empties_tables"
 	$(BIN)/pytest -m empties_tables
 
-test-crash: installed-dev ## kill everything at random, ROUNDS=50 times, and look for what is missing or there twice
+test-crash: installed-dev compiled-if-possible ## kill everything at random, ROUNDS=50 times, and look for what is missing or there twice
 	ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
 
 check: installed-dev ## everything that must hold before a change goes in, the tests last
@@ -44,20 +47,20 @@ format: installed-dev ## format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: installed ## measure speed against bare loops in the same run (minutes)
+bench: installed compiled-if-possible ## measure speed against bare loops in the same run (minutes)
 	$(BIN)/python -m benchmarks
 
-bench-peers: installed ## measure ours beside other model servers, installed into var/peers (needs a package index)
+bench-peers: installed compiled-if-possible ## measure ours beside other model servers, installed into var/peers (needs a package index)
 	$(BIN)/python -m benchmarks.peers
 
-bench-soak: installed ## 1,000 requests a second of mixed traffic for ten minutes; SECONDS=600
+bench-soak: installed compiled-if-possible ## 1,000 requests a second of mixed traffic for ten minutes; SECONDS=600
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 bench-training: installed-dev ## examples a second of each recipe beside the plain Keras script of a tutorial (minutes)
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.paces
 
-bench-ledger: installed ## what metering costs, events a second into the rollup, a month's report and invoice
+bench-ledger: installed compiled-if-possible ## what metering costs, events a second into the rollup, a month's report and invoice
 	$(BIN)/python -m benchmarks.ledger
 
 openapi: installed-dev ## write docs/openapi.yaml anew
@@ -69,6 +72,7 @@ lock: python ## pin the newest versions that pyproject.toml allows (needs a pack
 	compile="$$scratch/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet" && \
 	$$compile pyproject.toml --upgrade --output-file requirements.lock && \
 	$$compile pyproject.toml --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
+	$$compile --group compile --constraints requirements-dev.lock --output-file requirements-compile.lock && \
 	for alone in tests/clients/*.in benchmarks/peers/locks/*.in; do $$compile "$$alone" --upgrade --output-file "$${alone%.in}.lock" || exit 1; done
 
 clean: ## remove what the commands above made: .venv, var, caches
@@ -87,7 +91,14 @@ installed-dev: $(BIN)/pip
 	@{ cmp -s requirements-dev.lock $(VENV)/requirements-dev.lock && cmp -s requirements.lock $(VENV)/requirements.lock; } || \
 	{ $(call install,requirements-dev.lock) && cp requirements.lock $(VENV)/requirements.lock; }
 
-install = echo "Installing $(1) into $(VENV); with TensorFlow this takes a few minutes." && \
+# A server takes what is compiled if it is of the sources that are there, else it runs from them.
+compiled-if-possible: compiled-by
+	@$(BIN)/python -m aiaas_site.compiling --if-possible
+
+compiled-by: installed
+	@cmp -s requirements-compile.lock $(VENV)/requirements-compile.lock || { $(call install,requirements-compile.lock); }
+
+install = echo "Installing $(1) into $(VENV)$(if $(findstring compile,$(1)),.,; with TensorFlow this takes a few minutes.)" && \
 	$(BIN)/pip install --disable-pip-version-check --require-hashes --no-deps -r $(1) && cp $(1) $(VENV)/$(1)
 
 $(BIN)/pip: | python

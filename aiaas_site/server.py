@@ -1,6 +1,7 @@
 """The server: `python -m aiaas_site.server --port 8000 [--role all|plane|web] [--processes N]`."""
 
 import argparse
+import logging
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from django.conf import settings
 
+from aiaas_site import compiled
 from aiaas_site.env import BASE_DIR
 from aiaas_site.supervisor import Program, Supervisor
 
@@ -31,6 +33,7 @@ OPEN_FILES = 65_536
 # Whoever needs the interpreter while another thread has it waits so long: at Python's own 5 ms the engine threads of a
 # busy server stand still most of the time.
 SWITCH_SECONDS = 0.5e-3
+logger = logging.getLogger("aiaas_site.server")
 
 
 def main() -> None:
@@ -54,9 +57,12 @@ def _serve(*, role: str, host: str, port: int, share: bool) -> None:
         signal.signal(number, lambda *_: sys.exit(0))
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_open_files()
+    made = compiled.take()
     door, served = config(role=role, host=host, port=port)
     server = Server(served, door)
     door.events.stopping = lambda: server.should_exit
+    if door.plane is not None:
+        logger.info("the prediction plane runs %s", made)
     server.run(sockets=[_shared_listener(host, port)] if share else None)
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from inference.engines.base import Tensors
 
 
-class Reply(NamedTuple):
+@dataclass(slots=True)
+class Reply:
     """The body of an answer and what its headers say of it."""
 
     body: bytes

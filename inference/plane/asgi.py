@@ -43,7 +43,7 @@ async def serve(plane: Plane, scope: Scope, receive: Receive, send: Send) -> Non
         plane.refuse(request, answers.append, refusal)
         answer = answers[0]
     else:
-        request = request._replace(body=body)
+        request = Request(head, body, address)
         if scope["method"] == "POST" and EVENTS in headers.get(b"accept", b"") and may_have_events(head.path):
             await _by_events(plane, request, receive, send)
             return

@@ -4,7 +4,8 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 HeaderList = list[tuple[bytes, bytes]]
 
 
-class Request(NamedTuple):
+@dataclass(slots=True)
+class Request:
     """A whole HTTP request; `client` is the address at the other end."""
 
     head: Head
@@ -35,7 +37,8 @@ class Request(NamedTuple):
     client: str = ""
 
 
-class Answer(NamedTuple):
+@dataclass(slots=True)
+class Answer:
     """What goes back, but for the headers of the connection."""
 
     status: int
@@ -108,26 +111,21 @@ class Exchange:
         assert self.version is not None
         return self.version.entry
 
-    def payload(self, work: Work) -> bytes:
-        """The record, as `tenants.ledger.usage.encode` would write it; names hold nothing that JSON would escape."""
-        assert self.key is not None
-        assert self.deployment is not None
-        version = self.served
-        return (
-            f'["{self.id}",{self.admitted_ms},"{version.tenant_id}","{self.key.id}","{self.deployment.name}",'
-            f'"{version.label}",{{"requests":1,"predictions":{work.rows},'
-            f'"compute_us":{work.compute_us},"input_bytes":{len(self.request.body)}}}]'
-        ).encode()
+    def record(self, work: Work) -> tuple[bytes, Counted]:
+        """What the ledger gets to know: as `tenants.ledger.usage.encode` would write it, and the same as figures.
 
-    def counted(self, work: Work) -> Counted:
-        """The same as figures."""
+        Names hold nothing that JSON would escape.
+        """
         assert self.key is not None
         assert self.deployment is not None
-        version = self.served
-        return (
-            self.admitted_ms, version.tenant_id, self.key.id, self.deployment.name, version.label, work.rows,
-            work.compute_us, len(self.request.body),
-        )  # fmt: skip
+        version, key_id, name = self.served, self.key.id, self.deployment.name
+        at, tenant_id, label, size = self.admitted_ms, version.tenant_id, version.label, len(self.request.body)
+        rows, compute_us = work.rows, work.compute_us
+        payload = (
+            f'["{self.id}",{at},"{tenant_id}","{key_id}","{name}","{label}",'
+            f'{{"requests":1,"predictions":{rows},"compute_us":{compute_us},"input_bytes":{size}}}]'
+        )
+        return payload.encode(), (at, tenant_id, key_id, name, label, rows, compute_us, size)
 
     def keeping(self, render: Callable[[Tensors], Reply]) -> Callable[[Tensors], Reply]:
         """The renderer, which also keeps what the engine put out; called in the engine's thread."""

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from inference.plane.directory import Directory, KeyEntry
 from inference.plane.heads import Head, Headers
-from tenants.errors import Denied, TooLarge
+from tenants.errors import Denied, Invalid, TooLarge, Unauthenticated
 from tenants.keys import addresses, key_uses
 from tenants.keys.addresses import Network
 from tenants.keys.api_keys import KeyRefused
@@ -34,6 +35,8 @@ class Limits:
 
 def identify(head: Head, peer: str, directory: Directory) -> KeyEntry:
     """The key that the request carries, allowed to predict. `peer` is the address at the connection's other end."""
+    if head.key_digest is None:
+        raise Unauthenticated("Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
     now = time.time()
     key = directory.key(head.key_digest, now=now)
     if key.networks is not None:
@@ -48,6 +51,14 @@ def _check_sender(headers: Headers, peer: str, networks: tuple[Network, ...]) ->
     sender = addresses.sender(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
     if not addresses.contains(networks, sender):
         raise KeyRefused
+
+
+def deadline(head: Head, limits: Limits, *, now: float) -> float:
+    """When the answer must be there: when its caller says, at most the service's own limit."""
+    if isnan(head.timeout):
+        wanted = head.headers[b"x-request-timeout"].decode("latin-1")
+        raise Invalid(f"X-Request-Timeout is {wanted!r}; expected a number of seconds above 0.")
+    return now + min(head.timeout, limits.deadline_seconds)
 
 
 async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:

@@ -7,9 +7,7 @@ with it, and a head that came before is known by its bytes.
 import base64
 import binascii
 import hashlib
-from functools import cached_property
-
-from tenants.errors import Invalid, Unauthenticated
+from math import inf, nan
 
 Headers = dict[bytes, bytes]
 END = b"\r\n\r\n"
@@ -19,57 +17,28 @@ KNOWN = 1024
 
 
 class Head:
-    """The request line and the headers, whose names are in lower case. `body_bytes` come after it."""
+    """The request line and the headers, whose names are in lower case; `body_bytes` come after it.
+
+    `key_digest` is the SHA-256 of the API key, none where there is no place for one. `timeout` is how many seconds the
+    answer is waited for (`X-Request-Timeout`): infinite if it says nothing, NaN if it says no number above 0. The media
+    type of the body is without its parameters, and like its `encoding` in lower case; a body that is `read_quickly`
+    costs little to parse even if it is large: a picture, or tensors behind a little JSON.
+    """
+
+    __slots__ = (
+        "body_bytes", "content_type", "encoding", "headers", "key_digest", "method", "path", "read_quickly", "timeout",
+    )  # fmt: skip
 
     def __init__(self, method: str, path: str, headers: Headers, body_bytes: int = 0) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body_bytes = body_bytes
-
-    @cached_property
-    def key_digest(self) -> bytes:
-        """SHA-256 of the API key that it carries. Raises Unauthenticated if it has no place for one."""
-        text = self.headers.get(b"x-api-key")
-        if text is None:
-            scheme, _, text = self.headers.get(b"authorization", b"").partition(b" ")
-            match scheme.lower():
-                case b"bearer":
-                    pass
-                case b"basic":
-                    text = _password(text)
-                case _:
-                    raise Unauthenticated("Send an API key: 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
-        return hashlib.sha256(text.strip()).digest()
-
-    @cached_property
-    def timeout(self) -> float:
-        """Seconds after which no answer is wanted (`X-Request-Timeout`), else infinite. Raises Invalid."""
-        wanted = self.headers.get(b"x-request-timeout")
-        if wanted is None:
-            return float("inf")
-        try:
-            seconds = float(wanted)
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds < float("inf"):
-            raise Invalid(f"X-Request-Timeout is {wanted.decode('latin-1')!r}; expected a number of seconds above 0.")
-        return seconds
-
-    @cached_property
-    def content_type(self) -> str:
-        """The media type of the body in lower case, without its parameters."""
-        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-
-    @cached_property
-    def encoding(self) -> str:
-        """The content encoding of the body in lower case."""
-        return self.headers.get(b"content-encoding", b"").decode("latin-1").lower()
-
-    @cached_property
-    def is_read_quickly(self) -> bool:
-        """Whether a body of any size is parsed in no time: a picture, or tensors behind a little JSON."""
-        return self.content_type.startswith("image/") or b"inference-header-content-length" in self.headers
+        self.key_digest = _key_digest(headers)
+        self.timeout = _timeout(headers)
+        self.content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        self.encoding = headers.get(b"content-encoding", b"").decode("latin-1").lower()
+        self.read_quickly = self.content_type.startswith("image/") or b"inference-header-content-length" in headers
 
 
 class KnownHeads:
@@ -91,6 +60,28 @@ class KnownHeads:
         if len(self._new) >= KNOWN:
             self._old, self._new = self._new, {}
         self._new[raw] = head
+
+
+def _key_digest(headers: Headers) -> bytes | None:
+    text = headers.get(b"x-api-key")
+    if text is None:
+        scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"basic":
+            text = _password(text)
+        elif scheme.lower() != b"bearer":
+            return None
+    return hashlib.sha256(text.strip()).digest()
+
+
+def _timeout(headers: Headers) -> float:
+    wanted = headers.get(b"x-request-timeout")
+    if wanted is None:
+        return inf
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        return nan
+    return seconds if 0 < seconds < inf else nan
 
 
 def _password(credentials: bytes) -> bytes:

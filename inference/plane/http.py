@@ -71,7 +71,7 @@ class PlaneProtocol(HttpToolsProtocol):
         self._between = False
         self.url = b""
         self.expect_100_continue = False
-        self.headers = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self._head = None
         self._parts = []
 

@@ -7,7 +7,7 @@ for nothing here; what is cold raises Waiting, and the way is walked again when 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inference import batching
@@ -59,7 +59,7 @@ class Predictions:
         """Brings a request into the queue of its version, or to an answer that is kept."""
         now = time.monotonic()
         if not exchange.deadline:
-            exchange.deadline = now + min(exchange.request.head.timeout, self.limits.deadline_seconds)
+            exchange.deadline = gate.deadline(exchange.request.head, self.limits, now=now)
         before = exchange.deployment
         key, deployment = self.find(exchange, found, now)
         target = exchange.target
@@ -144,11 +144,11 @@ class Predictions:
             call = found.route.protocol.parse(asked, version)
             if version.pipeline is not None and call.rows:
                 assert call.inputs is not None
-                call = call._replace(bucket=version.pipeline.buckets(call.inputs))
+                call = replace(call, bucket=version.pipeline.buckets(call.inputs))
             exchange.call = call
             return call
 
-        cheap = version.pipeline is None and head.is_read_quickly
+        cheap = version.pipeline is None and head.read_quickly
         if encoding or (len(body) > INLINE_BODY_BYTES and not cheap):
             raise Waiting(self.in_thread(parse))
         return parse()
@@ -175,7 +175,7 @@ class Predictions:
             )
             outputs = self.settling.cache.get(exchange.cache_key, seconds=deployment.cache_seconds, now=now)
         if outputs is None:
-            exchange.call = call._replace(render=exchange.keeping(call.render))
+            exchange.call = replace(call, render=exchange.keeping(call.render))
             return False
         exchange.cache_key = None
         work = exchange.work = Work(call.rows, exchange.deadline, call.render, receipt=exchange, queued_at=now)

@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 
 
 class Fault(Refusal):
-    status, title, slug = 500, "A fault on our side", "fault"
+    status = 500
+    title = "A fault on our side"
+    slug = "fault"
 
 
 class Observer(Protocol):
@@ -58,9 +60,10 @@ class Settling:
         if ran and answered:
             self._count(answered)
         try:
-            billed = [(work, work.receipt) for work in answered if isinstance(work.receipt, Exchange)]
-            if records := b"".join([frame(exchange.payload(work)) for work, exchange in billed]):
-                self.spool.append(records, [exchange.counted(work) for work, exchange in billed])
+            billed = [work.receipt.record(work) for work in answered if isinstance(work.receipt, Exchange)]
+            if billed:
+                frames = b"".join([frame(payload) for payload, _ in billed])
+                self.spool.append(frames, [counted for _, counted in billed])
         except Refusal as refusal:
             _fail(answered, refusal)
         except Exception as error:
@@ -91,8 +94,10 @@ class Settling:
             rows=work.rows, queue_us=queue_us, compute_us=work.compute_us, total_us=total_us,
             at_ms=exchange.admitted_ms,
         )  # fmt: skip
-        body, content_type, headers = work.answer
-        answer = Answer(200, body, [(b"content-type", content_type), *headers, *self.rate_headers(exchange)])
+        reply = work.answer
+        answer = Answer(
+            200, reply.body, [(b"content-type", reply.content_type), *reply.headers, *self.rate_headers(exchange)]
+        )
         self._deliver(exchange, answer, total_us)
         if exchange.outputs is not None:
             self._look_again(exchange, work, now)

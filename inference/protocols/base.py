@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
@@ -29,10 +29,12 @@ FEW_ROWS, FEW_COLUMNS = 4, 32
 NUMBERS = frozenset((float, int))
 # An empty tensor costs its sender nothing, but an engine may make room for what it would hold.
 MAX_EMPTY_ELEMENTS = 2**22
+NULL = b"n"  # the only letter of it that no number has
 FLOAT_LIMITS = {size: float(np.finfo(f"f{size}").max) for size in (2, 4, 8)}
 
 
-class PredictRequest(NamedTuple):
+@dataclass(slots=True)
+class PredictRequest:
     """A prediction request as it came, its body without its content encoding.
 
     `verb` is what its path asks for: predict, classify, regress or infer.
@@ -43,10 +45,11 @@ class PredictRequest(NamedTuple):
     body: bytes
     deployment: str = ""
     verb: str = "predict"
-    headers: Mapping[bytes, bytes] = {}
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
-class Call(NamedTuple):
+@dataclass(slots=True)
+class Call:
     """The rows that a request asks about: tensors, or raw rows that the engine's thread prepares.
 
     `render` writes the answer; `timeout` in seconds and `priority` are what the protocol itself says of them. Its rows
@@ -303,14 +306,15 @@ def dump_rows(rows: Tensor, *, b64: bool = False) -> bytes:
     kind = rows.dtype.kind
     if kind == "O":
         return _dump_bytes(rows, b64=b64)
-    if kind == "f":
-        if rows.dtype.itemsize == 2:
-            rows = rows.astype(np.float32)
-        if not np.isfinite(rows).all():
-            return _dump_with_tokens(rows.tolist()).encode()
+    if kind == "f" and rows.dtype.itemsize == 2:
+        rows = rows.astype(np.float32)
     if rows.ndim == 0:
-        return orjson.dumps(rows.item())
-    return orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)
+        found = orjson.dumps(rows.item())
+    else:
+        found = orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)
+    if kind == "f" and NULL in found:  # what JSON has no number for
+        return _dump_with_tokens(rows.tolist()).encode()
+    return found
 
 
 def _dump_bytes(rows: Tensor, *, b64: bool) -> bytes:

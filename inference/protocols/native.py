@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import multipart
@@ -54,8 +54,8 @@ class Native:
                 document = _filled(document, version.entry.signature.inputs)
             call = tensorflow_serving.PROTOCOL.call(document, request, version)
             if speaker is None:
-                return call._replace(render=_renderer_of_tensors(request, version, call))
-            return call._replace(render=self._renderer(request, version, speaker, many=True))
+                return replace(call, render=_renderer_of_tensors(request, version, call))
+            return replace(call, render=self._renderer(request, version, speaker, many=True))
         expected = (*taken, *(("multipart/form-data",) if taken else ()), "application/json")
         raise UnsupportedMedia(
             f"Content-Type {request.content_type or '(none)'!r} is not taken by this deployment; expected "
@@ -135,7 +135,7 @@ def _renderer_of_tensors(request: PredictRequest, version: LoadedVersion, call: 
     def render(outputs: Tensors) -> Reply:
         tensors = call.render(outputs)
         about = orjson.dumps(_about(request, version, call.rows))
-        return tensors._replace(body=tensors.body[:-1] + b"," + about[1:])
+        return replace(tensors, body=tensors.body[:-1] + b"," + about[1:])
 
     return render
 

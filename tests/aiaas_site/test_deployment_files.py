@@ -86,6 +86,19 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
         assert source in kept
 
 
+def test_the_image_takes_what_its_own_python_compiled_from_the_same_sources() -> None:
+    before, compiling, after = DOCKERFILE.partition("-m aiaas_site.compiling")
+    stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?$", DOCKERFILE, re.MULTILINE)
+    assert compiling
+    assert [name for _, name in stages] == ["packages", "compiled", ""]
+    assert stages[0][0] == stages[2][0]
+    assert stages[1][0] == "packages"
+    assert find_spec("aiaas_site.compiling") is not None
+    assert "COPY --from=compiled /opt/venv/compiled /opt/venv/compiled" in after
+    copied = [set(re.findall(r"^COPY (\w+) \1$", part, re.MULTILINE)) for part in (before, after)]
+    assert copied[0] == copied[1] == {"aiaas_site", "tenants", "modelhub", "inference"}
+
+
 def test_the_image_runs_as_nobody_in_particular_and_is_watched() -> None:
     assert re.search(r"^USER aiaas$", DOCKERFILE, re.MULTILINE)
     assert "HEALTHCHECK" in DOCKERFILE

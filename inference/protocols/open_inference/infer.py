@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -126,7 +127,7 @@ class _Asked:
             if type(value) is not int or not 0 <= value < 2**64:
                 raise Invalid(f"parameters.{name}: got {value!r}; expected a whole number from 0.")
         return (
-            call._replace(timeout=timeout / 1e6 if timeout else None, priority=priority)
+            replace(call, timeout=timeout / 1e6 if timeout else None, priority=priority)
             if timeout or priority
             else call
         )
