@@ -43,9 +43,8 @@ def main() -> None:
 
 def missing() -> str:
     """What of it is not on this machine, for people; nothing if all is."""
-    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-    named = os.environ.get("CC", "").split()
-    if not shutil.which(named[0] if named else compiler) and not shutil.which("cc"):
+    compiler = (os.getenv("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if not shutil.which(compiler):
         return "there is no C compiler (Debian and Ubuntu: apt install gcc libc6-dev)"
     header = Path(sysconfig.get_path("include")) / "Python.h"
     if not header.exists():

@@ -12,7 +12,7 @@ from inference.engines.base import Engine, Tensors
 from inference.engines.measuring import Measured
 from inference.engines.piped import Piped
 from inference.plane.directory import VersionEntry
-from modelhub import artifacts
+from modelhub import artifacts, heap
 from modelhub.recipes import serving
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline, Sampled
@@ -75,6 +75,8 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
         if alone is not None:
             alone.close()
         raise
+    if grown >= heap.LARGE_BYTES:
+        heap.into_large_pages()
     copies = (threads if engine.per_thread else 1) + (alone is not None)
     memory_bytes = engine.outside_bytes or grown * copies
     return Loaded(engine, alone, served, measured, memory_bytes, pipeline, usual)
@@ -145,5 +147,5 @@ def _allocated() -> int:
     """
     if _C_LIBRARY is None:  # another C library cannot say
         return int(psutil.Process().memory_info().rss)
-    heap = _C_LIBRARY.mallinfo2()
-    return int(heap.uordblks + heap.hblkhd)
+    found = _C_LIBRARY.mallinfo2()
+    return int(found.uordblks + found.hblkhd)
