@@ -50,8 +50,9 @@ def measure(site: LiveSite) -> list[Figure]:
     key = make_key(site, "metering")
     request = load.request("/v1/models/tiny:predict", key, ours.TINY_BODY, "application/json")
     ports = {mode: free_port() for mode in SERVERS}
+    # All from the sources: what is compiled cannot be told to keep nothing.
     started = {
-        mode: site.start_server(port=ports[mode], module=module, METERING_DURABILITY=durability)
+        mode: site.start_server(port=ports[mode], module=module, METERING_DURABILITY=durability, COMPILED="off")
         for mode, (module, durability) in SERVERS.items()
     }
     for port in ports.values():

@@ -1,11 +1,13 @@
 """Budgets and quotes of batch predictions with real workers, and that all that is used is metered."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.inference.test_batch_predictions import BatchSite, at, ended, events_of, is_amid
@@ -21,6 +23,17 @@ from tenants.models import Price
 Price.objects.filter(plan="standard", meter="batch_predictions").update(amount=Decimal({amount!r}), per=Decimal(1))
 print(0)
 """
+
+
+@contextlib.contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """A process and its children stand still meanwhile."""
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    yield
+    for process in processes:
+        process.resume()
 
 
 @pytest.fixture
@@ -89,10 +102,11 @@ def test_a_budget_holds_over_a_workers_death(at: BatchSite) -> None:
 @pytest.mark.usefixtures("dear")
 def test_a_price_that_rises_before_the_end_does_not_pass_the_budget(at: BatchSite) -> None:
     before = at.billed()
-    with at.worker():
+    with at.worker() as worker:
         job = at.begin(at.slow, budget="60.00")
         at.wait(job, is_amid)
-        at.site.python(PRICE.format(amount="10"))
+        with suspended(worker.pid):  # else a quick machine is done before the price is another
+            at.site.python(PRICE.format(amount="10"))
         found = at.wait(job, ended)
     assert (found["state"], found["rows"]["done"]) == ("stopped", 120)
     assert at.billed() - before == 6

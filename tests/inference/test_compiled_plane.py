@@ -179,11 +179,13 @@ def answers_of(url: str, requests: list[tuple[str, str, dict[str, str], bytes]])
 
 def test_compiled_or_not_the_answers_are_the_same(plane: PlaneSite) -> None:
     needs_compiled()
-    ports = {setting: free_port() for setting in ("on", "off")}
-    for setting, port in ports.items():
-        plane.site.start_server(port=port, module="tests.pipelines", COMPILED=setting)
-    requests = asked(plane)
-    on, off = ([answers_of(f"http://127.0.0.1:{port}", requests) for _ in range(2)] for port in ports.values())
+    requests, found = asked(plane), []
+    for setting in ("on", "off"):
+        server = plane.site.start_server(port=(port := free_port()), module="tests.pipelines", COMPILED=setting)
+        found.append([answers_of(f"http://127.0.0.1:{port}", requests) for _ in range(2)])
+        server.terminate()
+        assert server.wait(30) == 0
+    on, off = found
     assert on[0] == on[1] == off[0] == off[1]
     statuses = [status for status, _ in on[0]]
     assert {200, 400, 401, 404, 405} <= set(statuses) <= {200, 400, 401, 404, 405, 415}
