@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Beside the packages of the environment, whose Python they fit.
 FOLDER = Path(sys.prefix) / "compiled"
 MANIFEST = "manifest.json"
+APPS = ("inference", "modelhub", "tenants")
 # What a request passes on its way, and what those modules make for one another.
 MODULES = (
     "inference.batching",
@@ -54,10 +55,13 @@ def source(module: str) -> Path:
 
 
 def digest() -> str:
-    """What compiled modules depend on: the sources, their names, and the Python that runs."""
-    found = hashlib.sha256(f"{sys.version} {sys.implementation.cache_tag}".encode())
-    for module in MODULES:
-        found.update(f"\n{module} {hashlib.sha256(source(module).read_bytes()).hexdigest()}".encode())
+    """What compiled modules depend on: what they are, the sources of the apps, and the Python that runs.
+
+    Of what they import the compiler knows the types, so that counts, too.
+    """
+    found = hashlib.sha256(f"{sys.version} {sys.implementation.cache_tag} {MODULES}".encode())
+    for path in sorted(path for app in APPS for path in (ROOT / app).rglob("*.py") if "migrations" not in path.parts):
+        found.update(f"\n{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
     return found.hexdigest()
 
 

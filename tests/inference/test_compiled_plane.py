@@ -85,13 +85,16 @@ def test_an_operator_can_turn_it_off(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def test_any_change_of_a_source_makes_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "ROOT", tmp_path)
-    monkeypatch.setattr(compiled, "MODULES", ("one", "two"))
+    first, second = tmp_path / "inference" / "one.py", tmp_path / "tenants" / "deep" / "two.py"
+    for file in (first, second):
+        file.parent.mkdir(parents=True)
     found = set()
     for one, two in (("a", "b"), ("b", "a"), ("a", "a"), ("", "ab"), ("a\n", "b")):
-        (tmp_path / "one.py").write_text(one)
-        (tmp_path / "two.py").write_text(two)
+        first.write_text(one)
+        second.write_text(two)
         found.add(compiled.digest())
-    assert len(found) == 5
+    first.rename(first.with_name("three.py"))
+    assert len(found | {compiled.digest()}) == 6
 
 
 def test_what_is_missing_to_compile_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
