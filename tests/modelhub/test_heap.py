@@ -21,7 +21,8 @@ def in_large_pages() -> int:
 
 def needs_large_pages() -> None:
     setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not setting.exists() or "[never]" in setting.read_text() or os.uname().release < "6.1":
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    if not setting.exists() or "[never]" in setting.read_text() or release < (6, 1):
         pytest.skip("this system has no large pages, or cannot be asked for them")
 
 
