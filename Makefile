@@ -9,6 +9,8 @@ ROUNDS ?= 50
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python manage.py
+# The embedded database comes before what is measured or tested beside it.
+BESIDE_DATABASE := $(BIN)/python -m aiaas_site.database_first
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up compiled compiled-by compiled-if-possible test check format bench bench-peers bench-soak bench-training bench-ledger test-crash openapi lock clean python installed installed-dev
@@ -26,11 +28,11 @@ compiled: compiled-by ## translate the prediction plane to C, for a third more s
 	@$(BIN)/python -m aiaas_site.compiling
 
 test: installed-dev compiled-if-possible ## run the tests, in WORKERS=2 processes at a time
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not empties_tables"
-	$(BIN)/pytest -m empties_tables
+	$(BESIDE_DATABASE) $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not empties_tables"
+	$(BESIDE_DATABASE) $(BIN)/pytest -m empties_tables
 
 test-crash: installed-dev compiled-if-possible ## kill everything at random, ROUNDS=50 times, and look for what is missing or there twice
-	ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
+	ROUNDS=$(ROUNDS) $(BESIDE_DATABASE) $(BIN)/pytest tests/crash
 
 check: installed-dev ## everything that must hold before a change goes in, the tests last
 	$(BIN)/ruff format --check .
@@ -51,17 +53,17 @@ bench: installed compiled-if-possible ## measure speed against bare loops in the
 	$(BIN)/python -m benchmarks
 
 bench-peers: installed compiled-if-possible ## measure ours beside other model servers, installed into var/peers (needs a package index)
-	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks peers
 
 bench-soak: installed compiled-if-possible ## 1,000 requests a second of mixed traffic for ten minutes; SECONDS=600
-	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+	$(BESIDE_DATABASE) $(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 bench-training: installed-dev ## examples a second of each recipe beside the plain Keras script of a tutorial (minutes)
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.paces
 
 bench-ledger: installed compiled-if-possible ## what metering costs, events a second into the rollup, a month's report and invoice
-	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks ledger
 
 openapi: installed-dev ## write docs/openapi.yaml anew
 	$(MANAGE) spectacular --validate --fail-on-warn --file docs/openapi.yaml

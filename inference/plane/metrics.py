@@ -6,6 +6,7 @@ counts along, which Prometheus takes for a restart of the counter.
 
 import json
 import os
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -75,12 +76,18 @@ class Snapshot:
     def __init__(self, folder: Path, *, producer: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{producer}.json"
+        self._writing = threading.Lock()
 
     def write(self, reading: dict[str, Any]) -> None:
-        """Replaces what was written before, whole."""
-        draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps(reading))
-        draft.replace(self._path)
+        """Replaces what was written before, whole; does nothing while another thread is at it still."""
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            draft = self._path.with_suffix(".draft")
+            draft.write_text(json.dumps(reading))
+            draft.replace(self._path)
+        finally:
+            self._writing.release()
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
