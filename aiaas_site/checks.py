@@ -8,18 +8,23 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 
+from modelhub import priority
 from tenants.keys import addresses
 
 DURABILITIES = ("process", "disk")
+SCHEDULINGS = (priority.NICE, priority.IDLE)
 
 
 @register()
 def durability_is_known(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """A typing mistake must not weaken the ledger's promise in silence."""
-    if settings.METERING_DURABILITY in DURABILITIES:
-        return []
-    message = f"METERING_DURABILITY is {settings.METERING_DURABILITY!r}; expected {' or '.join(DURABILITIES)}."
-    return [checks.Error(message, id="aiaas_site.E001")]
+    return _one_of(DURABILITIES, setting="METERING_DURABILITY", check_id="aiaas_site.E001")
+
+
+@register()
+def scheduling_is_known(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
+    """Nor who has the processors first."""
+    return _one_of(SCHEDULINGS, setting="COMPUTE_SCHEDULING", check_id="aiaas_site.E005")
 
 
 @register()
@@ -60,3 +65,10 @@ def webhook_lease_outlasts_a_try(*, app_configs: Sequence[AppConfig] | None, **o
         f"expected more than WEBHOOK_TIMEOUT_SECONDS, which is {settings.WEBHOOK_TIMEOUT_SECONDS:g} and not below 0."
     )
     return [checks.Error(message, id="aiaas_site.E004")]
+
+
+def _one_of(expected: Sequence[str], *, setting: str, check_id: str) -> list[CheckMessage]:
+    value = getattr(settings, setting)
+    if value in expected:
+        return []
+    return [checks.Error(f"{setting} is {value!r}; expected {' or '.join(expected)}.", id=check_id)]

@@ -24,10 +24,8 @@ USAGE = "usage: python -m aiaas_site.database_first COMMAND [ARGUMENT …]"
 def main(command: list[str]) -> int:
     """Runs the command to its end and returns its exit status; signals that ask it to end are passed on."""
     if not command:
-        print(USAGE, file=sys.stderr)
+        sys.stderr.write(f"{USAGE}\n")
         return 2
-    if not is_shared_by_session():
-        os.execvp(command[0], command)
     child = subprocess.Popen(command, start_new_session=True, preexec_fn=_give_way)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -47,6 +45,8 @@ def is_shared_by_session() -> bool:
 
 def _give_way() -> None:
     """In the child, whose session is its own already."""
+    if not is_shared_by_session():
+        return
     with contextlib.suppress(OSError):  # a few a second are refused: then the command is as nice as others
         OWN_SESSION.write_text(str(NICENESS))
 

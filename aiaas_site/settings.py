@@ -109,6 +109,7 @@ INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 STOP_NOTICE_SECONDS = env.float("STOP_NOTICE_SECONDS", default=0.0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 ACCESS_LOG = env.str("ACCESS_LOG", default="off")
+COMPUTE_SCHEDULING = env.str("COMPUTE_SCHEDULING", default="nice")
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 
 # Trainer

@@ -33,8 +33,9 @@ def main() -> None:
         round_.start()
         waits = sorted(wait for _ in range(SLEEPERS) for wait in found.get())
         round_.join()
-        print(f"  the busy session is {'nicer' if nicer else 'as nice'}: {len(waits)} times, waited in the middle "
-              f"{waits[len(waits) // 2]:.1f} ms, at worst {waits[-1]:,.1f} ms, {sum(waits):,.0f} ms in all")  # fmt: skip
+        print(f"  the busy session is {'nicer' if nicer else 'as nice'}: {len(waits)} times, waited "
+              f"{waits[len(waits) // 2]:.1f} ms in the middle, {waits[-1]:,.1f} ms at worst, "
+              f"{sum(waits):,.0f} ms in all")  # fmt: skip
 
 
 def _round(found: "SimpleQueue[Waits]", nicer: bool) -> None:

@@ -133,6 +133,14 @@ def test_every_service_is_limited_and_started_again() -> None:
         assert found["restart"] in ("unless-stopped", "on-failure:3"), name
 
 
+def test_who_is_waited_for_has_the_processors_first() -> None:
+    shares = {name: found["cpu_shares"] for name, found in COMPOSE["services"].items() if name != "migrate"}
+    assert sorted(shares, key=lambda name: -shares[name]) == [
+        "postgres", "proxy", "plane", "web", "webhooks", "trainer", "batch",
+    ]  # fmt: skip
+    assert shares["postgres"] >= 5 * shares["plane"]
+
+
 def test_a_process_writes_only_below_its_three_folders() -> None:
     """The containers' file systems are read-only but for their volumes."""
     assert metrics.folder().is_relative_to(settings.SCRATCH_DIR)
