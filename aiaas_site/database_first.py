@@ -12,21 +12,33 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from types import FrameType
 
 SHARED_BY_SESSION = Path("/proc/sys/kernel/sched_autogroup_enabled")
+TETHER = Path(__file__).with_name("tether.py")
 OWN_SESSION = Path("/proc/self/autogroup")
 NICENESS = 5
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NO_PROGRAM = 127  # as shells say it
 USAGE = "usage: python -m aiaas_site.database_first COMMAND [ARGUMENT …]"
 
 
 def main(command: list[str]) -> int:
-    """Runs the command to its end and returns its exit status; signals that ask it to end are passed on."""
+    """Runs the command to its end and returns its exit status.
+
+    Signals that ask this process to end are passed on, and the command is asked to end where this process is killed.
+    """
     if not command:
         sys.stderr.write(f"{USAGE}\n")
         return 2
-    child = subprocess.Popen(command, start_new_session=True, preexec_fn=_give_way)
+    program, *arguments = command
+    path = which(program)
+    if path is None:
+        sys.stderr.write(f"There is no program {program!r}.\n")
+        return NO_PROGRAM
+    tethered = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), path, *arguments]
+    child = subprocess.Popen(tethered, start_new_session=True, preexec_fn=_give_way)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame

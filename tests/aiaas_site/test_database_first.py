@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "aiaas_site.database_first", *arguments]
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_the_status_is_the_commands_own() -> None:
     assert subprocess.run(command(sys.executable, "-c", "raise SystemExit(7)"), cwd=ROOT, check=False).returncode == 7
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
@@ -44,21 +52,23 @@ def test_the_command_has_a_session_that_is_nice_and_ours_stays_as_it_is() -> Non
     assert database_first.OWN_SESSION.read_text() == before
 
 
-def test_whoever_ends_it_ends_the_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 3), (signal.SIGKILL, -signal.SIGKILL)])
+def test_whoever_ends_it_ends_the_command(tmp_path: Path, number: int, status: int) -> None:
     mark = tmp_path / "mark"
     runs = subprocess.Popen(command(sys.executable, "-c", PATIENT, str(mark)), cwd=ROOT)
-    until = time.monotonic() + 30
-    while not mark.exists():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    os.kill(runs.pid, signal.SIGTERM)
-    assert runs.wait(timeout=30) == 3
-    assert mark.read_text() == "told"
+    wait_until(mark.exists)
+    os.kill(runs.pid, number)
+    assert runs.wait(timeout=30) == status
+    wait_until(lambda: mark.read_text() == "told")
 
 
-def test_without_a_command_it_says_how_it_is_used() -> None:
-    done = subprocess.run(command(), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.strip()) == (2, database_first.USAGE)
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [((), 2, database_first.USAGE), (("no-such-program", "x"), 127, "There is no program 'no-such-program'.")],
+)
+def test_without_a_command_that_can_be_run_it_says_so(words: tuple[str, ...], status: int, said: str) -> None:
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (status, said)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1\n", True), ("0\n", False), (None, False)])
