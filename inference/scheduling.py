@@ -130,7 +130,7 @@ class EngineThreads:
             thread.join()
 
     def _work(self) -> None:
-        priority.give_way()
+        priority.engine_gives_way()
         while (lane := self._next()) is not None:
             started = time.monotonic()
             batch = lane.queue.take(started)

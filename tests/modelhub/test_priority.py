@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from pytest_django import Settings
 
 from modelhub import priority
+from tests.live import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of each thread")
 ABOUT = "import os; print(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))"
@@ -25,8 +27,8 @@ def of_a_child() -> Standing:
     return int(policy), int(niceness)
 
 
-def in_a_thread_that_gives_way(ask: Callable[[], Standing], steps: int = priority.ENGINES) -> Standing:
-    with ThreadPoolExecutor(1, initializer=priority.give_way, initargs=(steps,)) as thread:
+def in_a_thread(give_way: Callable[[], None], ask: Callable[[], Standing]) -> Standing:
+    with ThreadPoolExecutor(1, initializer=give_way) as thread:
         return thread.submit(ask).result()
 
 
@@ -34,13 +36,24 @@ def in_a_thread_that_gives_way(ask: Callable[[], Standing], steps: int = priorit
 @pytest.mark.parametrize("steps", [priority.ENGINES, priority.BACKGROUND])
 def test_it_is_nicer_by_so_many_steps(ask: Callable[[], Standing], steps: int) -> None:
     policy, niceness = before = own()
-    assert in_a_thread_that_gives_way(ask, steps) == (policy, min(priority.NICEST, niceness + steps))
+    assert in_a_thread(partial(priority.give_way, steps), ask) == (policy, min(priority.NICEST, niceness + steps))
     assert own() == before
 
 
 @pytest.mark.parametrize("ask", [own, of_a_child])
-def test_it_computes_in_idle_time_only_where_that_is_wanted(ask: Callable[[], Standing], settings: Settings) -> None:
+def test_an_engine_computes_in_idle_time_only_where_that_is_wanted(
+    ask: Callable[[], Standing], settings: Settings
+) -> None:
+    policy, niceness = before = own()
+    assert in_a_thread(priority.engine_gives_way, ask) == (policy, min(priority.NICEST, niceness + priority.ENGINES))
     settings.COMPUTE_SCHEDULING = priority.IDLE
-    before = own()
-    assert in_a_thread_that_gives_way(ask) == (os.SCHED_IDLE, before[1])
+    assert in_a_thread(priority.engine_gives_way, ask) == (os.SCHED_IDLE, niceness)
     assert own() == before
+
+
+def test_a_process_without_settings_gives_way() -> None:
+    """As a training's does, which is given none of the site's."""
+    code = "import os; from modelhub import priority; priority.give_way(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    bare = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    told = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT, env=bare)
+    assert int(told) == min(priority.NICEST, own()[1] + priority.ENGINES)
