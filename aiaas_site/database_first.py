@@ -1,7 +1,7 @@
 """Runs a command that comes after the embedded database: `python -m aiaas_site.database_first COMMAND …`.
 
 Where Linux shares the processors out by session (autogroups), niceness counts within a session only, and each process
-of PostgreSQL has a session of its own. Kernels before 6.18.45 then leave one that wakes up now and then without a
+of PostgreSQL has a session of its own. Linux 6.18 before 6.18.45 then leaves one that wakes up now and then without a
 processor for seconds, while it holds locks that everybody waits for; a session that is nicer than others does not do
 that to them. So the command has a session of its own, which is nice. docs/operations.md tells it for a site.
 """
@@ -38,7 +38,7 @@ def main(command: list[str]) -> int:
         sys.stderr.write(f"There is no program {program!r}.\n")
         return NO_PROGRAM
     tethered = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), path, *arguments]
-    child = subprocess.Popen(tethered, start_new_session=True, preexec_fn=_give_way)
+    child = subprocess.Popen(tethered, start_new_session=True, preexec_fn=give_way)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
@@ -55,8 +55,8 @@ def is_shared_by_session() -> bool:
     return SHARED_BY_SESSION.exists() and SHARED_BY_SESSION.read_text().strip() == "1"
 
 
-def _give_way() -> None:
-    """In the child, whose session is its own already."""
+def give_way() -> None:
+    """Lets the session of this process, which is its own, come after others."""
     if not is_shared_by_session():
         return
     with contextlib.suppress(OSError):  # a few a second are refused: then the command is as nice as others

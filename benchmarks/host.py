@@ -40,8 +40,8 @@ def main() -> None:
 
 def _round(found: "SimpleQueue[Waits]", nicer: bool) -> None:
     os.setsid()
-    if nicer and database_first.is_shared_by_session():
-        database_first.OWN_SESSION.write_text(str(database_first.NICENESS))
+    if nicer:
+        database_first.give_way()
     busy = [_started(_hog) for _ in range(os.cpu_count() or 1)]
     busy += [_started(_light, seconds) for seconds in LIGHT_SLEEPS]
     time.sleep(1.0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import pytest
+from pytest_django import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,3 +142,23 @@ def test_engines_come_after_the_event_loop(engines: EngineThreads) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert Recording("t").ask(engines, 1)[2] == own + priority.ENGINES
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
+
+
+class Standing(Recording):
+    """One that says by which of Linux's policies its thread is scheduled, in the place of its niceness."""
+
+    def run(self, batch: list[Work], *, alone: bool = False) -> None:
+        super().run(batch, alone=alone)
+        self.last = (*self.last[:2], os.sched_getscheduler(0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has policies of each thread")
+@pytest.mark.parametrize(("wanted", "policy"), [(priority.NICE, os.SCHED_OTHER), (priority.IDLE, os.SCHED_IDLE)])
+def test_engines_compute_in_idle_time_only_where_that_is_wanted(settings: Settings, wanted: str, policy: int) -> None:
+    settings.COMPUTE_SCHEDULING = wanted
+    engines = EngineThreads(threads=1, finish=_ended)
+    try:
+        assert Standing("t").ask(engines, 1)[2] == policy
+    finally:
+        engines.stop()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
