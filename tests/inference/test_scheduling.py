@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 import pytest
-from pytest_django import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from inference import scheduling
 from inference.queueing import HostRows, Queue
