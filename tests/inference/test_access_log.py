@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -134,13 +135,19 @@ def test_what_a_caller_claims_is_written_if_it_is_short_and_printable(given: byt
 
 
 @pytest.fixture(scope="module")
-def logged(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server with an access log: its address, and the log."""
+def server(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str, Path]]:
+    """A server with an access log: its process id, its address, and the log."""
     port, path = free_port(), tmp_path_factory.mktemp("log") / "access.log"
-    server = plane.site.start_server(port=port, ACCESS_LOG=str(path))
-    yield f"http://127.0.0.1:{port}", path
-    server.terminate()
-    server.wait(30)
+    process = plane.site.start_server(port=port, ACCESS_LOG=str(path))
+    yield process.pid, f"http://127.0.0.1:{port}", path
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def logged(server: tuple[int, str, Path]) -> tuple[str, Path]:
+    """The server's address, and its log."""
+    return server[1:]
 
 
 def test_a_prediction_has_its_line(plane: PlaneSite, logged: tuple[str, Path]) -> None:
@@ -197,14 +204,19 @@ def test_who_is_refused_before_the_body_is_read_has_a_line(plane: PlaneSite, log
     assert (answer.status_code, found["status"], found["client"]) == (401, 401, "127.0.0.1")
 
 
-def test_who_left_has_a_line(plane: PlaneSite, logged: tuple[str, Path]) -> None:
-    url, log = logged
+def test_who_left_has_a_line(plane: PlaneSite, server: tuple[int, str, Path]) -> None:
+    pid, url, log = server
     port = int(url.rpartition(":")[2])
     body = json.dumps(BODY)
     head = f"POST /v1/models/nowhere:predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {plane.acme_key}\r\n"
-    with socket.create_connection(("127.0.0.1", port)) as caller:
-        # A name that is not known is asked for once more, which takes a moment.
-        caller.sendall(f"{head}X-Request-Id: leaving\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    # A name that is not known is asked for once more, which takes a round trip to the database. The server finds the
+    # request and its end together: it would be answered before a slow caller has left.
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            caller.sendall(f"{head}X-Request-Id: leaving\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    finally:
+        os.kill(pid, signal.SIGCONT)
     deadline = time.monotonic() + 10
     while not (found := [one for one in lines(log) if one["client_request_id"] == "leaving"]):
         assert time.monotonic() < deadline
