@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument(SHARE, action="store_true", help="let other processes listen on the same port")
     arguments = parser.parse_args()
     if arguments.processes > 1:
+        _check_free(arguments.host, arguments.port)
         _supervise(arguments.processes)
     else:
         _serve(role=arguments.role, host=arguments.host, port=arguments.port, share=arguments.share_port)
@@ -103,11 +104,9 @@ def _supervise(processes: int) -> None:
     command = [argument for argument in sys.argv[1:] if argument != SHARE]
     at = next(i for i, argument in enumerate(command) if argument.startswith("--processes"))
     del command[at : at + (1 if "=" in command[at] else 2)]
+    run = (sys.executable, "-m", "aiaas_site.server", *command, SHARE)
     supervisor = Supervisor(
-        [
-            Program(f"server {number + 1}", (sys.executable, "-m", "aiaas_site.server", *command, SHARE))
-            for number in range(processes)
-        ],
+        [Program(f"server {number + 1}", run, {"INFERENCE_PROCESS": str(number)}) for number in range(processes)],
         say=lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
         environment=os.environ | {"INFERENCE_PROCESSES": str(processes)},
         folder=BASE_DIR,
@@ -145,15 +144,32 @@ def config(*, role: str, host: str, port: int) -> "tuple[Door, uvicorn.Config]":
     )
 
 
+def _check_free(host: str, port: int) -> None:
+    """Ends the program with words if another one has the port, which processes that share it would not notice."""
+    try:
+        _bound(host, port).close()
+    except OSError as error:
+        sys.exit(f"Port {port} of {host} cannot be had: {error.strerror}.")
+
+
 def _shared_listener(host: str, port: int) -> socket.socket:
-    """A socket of this process alone at a port of several: the kernel deals new connections out among them."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((host, port))
-    listener.listen(BACKLOG)
-    listener.set_inheritable(True)
-    return listener
+    """A socket of this process alone at a port of several: the kernel deals new connections out among them.
+
+    It does not listen yet: Uvicorn lets it when the process is ready, and until then others are dealt everything.
+    """
+    return _bound(host, port, socket.SO_REUSEPORT)
+
+
+def _bound(host: str, port: int, *options: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 if __name__ == "__main__":

@@ -20,10 +20,11 @@ GRACE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command to keep running, and the word that it is called by."""
+    """A command to keep running, the word that it is called by, and what its environment has beside the others'."""
 
     name: str
     command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class Supervisor:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=dict(self.environment),
+                env={**self.environment, **program.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if log else None,

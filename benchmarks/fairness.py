@@ -90,7 +90,7 @@ def heavy(path: Path, *, answer: float = 0.0) -> Path:
 
 def _measured(site: LiveSite, folder: Path, processes: int) -> Iterator[dict[str, Any]]:
     keys = _opened(site, folder)
-    site.start_server(processes=processes, COMPUTE_SCHEDULING="idle")  # as the compose file's plane
+    site.start_server(processes=processes, COMPUTE_SCHEDULING="idle")  # the machine is the plane's alone
     for name in QUIET:
         _wait_until_answering(site, name, keys)
     rows_a_second = _capacity(site.port, keys["flood"])

@@ -18,7 +18,7 @@ from benchmarks.load import Load
 from tests.live import live_site
 
 CONNECTIONS = (1, 16, 64)
-ROUNDS = 5
+ROUNDS = 9
 SECONDS = 1.0
 WARM_UP = 0.3
 RESULTS = Path(__file__).parent / "results"

@@ -7,7 +7,7 @@ that comes after a rest begins where they are, so it neither waits for who asks 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -96,16 +96,17 @@ class Turns:
 
 
 class EngineThreads:
-    """A few threads over many lanes."""
+    """A few threads over many lanes; those that are given `processors`, one each, stay there."""
 
-    def __init__(self, *, threads: int, finish: Finish) -> None:
+    def __init__(self, *, threads: int, finish: Finish, processors: Sequence[int] = ()) -> None:
         self._finish = finish
         self._turns = Turns()
         self._busy = 0
         self._wake = threading.Condition()
         self._stopping = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"engine-{number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._work, args=(processor,), name=f"engine-{number}", daemon=True)
+            for number, processor in enumerate(processors or [None] * threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -129,8 +130,8 @@ class EngineThreads:
         for thread in self._threads:
             thread.join()
 
-    def _work(self) -> None:
-        priority.engine_gives_way()
+    def _work(self, processor: int | None) -> None:
+        priority.engine_gives_way(processor)
         while (lane := self._next()) is not None:
             started = time.monotonic()
             batch = lane.queue.take(started)

@@ -23,13 +23,32 @@ def give_way(steps: int = ENGINES) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, min(NICEST, os.getpriority(os.PRIO_PROCESS, 0) + steps))
 
 
-def engine_gives_way() -> None:
+def engine_gives_way(processor: int | None = None) -> None:
     """The same for a thread of a server that runs or loads models, by the setting COMPUTE_SCHEDULING.
 
     A nicer engine is still left alone until the clock's next tick, up to 4 ms; one that computes in idle time only is
-    not, but has next to nothing where something else keeps the processors busy.
+    not, but has next to nothing where something else keeps the processors busy. It may be given a `processor`, on which
+    it stays.
     """
     if settings.COMPUTE_SCHEDULING == IDLE and sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        if processor is not None:
+            os.sched_setaffinity(0, {processor})
     else:
         give_way()
+
+
+def engine_processors(threads: int) -> list[int]:
+    """A processor for each engine thread of this process, where they stay; none where the system is to place them.
+
+    Linux does not spread what computes in idle time only: two such threads may share a processor for tens of
+    milliseconds while the other is idle. So they are spread here, if the engines of all processes have every processor.
+    """
+    processes = settings.INFERENCE_PROCESSES
+    if settings.COMPUTE_SCHEDULING != IDLE or sys.platform != "linux":
+        return []
+    allowed = sorted(os.sched_getaffinity(0))
+    if threads * processes < len(allowed):
+        return []
+    first = settings.INFERENCE_PROCESS
+    return [allowed[(first + number * processes) % len(allowed)] for number in range(threads)]

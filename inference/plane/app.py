@@ -39,6 +39,7 @@ from inference.protocols.base import Asked, Found
 from inference.queueing import HostRows
 from inference.scheduling import EngineThreads, Lane
 from inference.work import Work
+from modelhub import priority
 from tenants.errors import DeadlineExceeded, Refusal
 
 # So long a call that is no prediction may wait for what is cold.
@@ -77,7 +78,9 @@ class Plane:
             budget_bytes=(settings.INFERENCE_MEMORY_BYTES or _half_of_memory()) // processes,
             threads=threads,
         )
-        self.engines = EngineThreads(threads=threads, finish=self._finished)
+        self.engines = EngineThreads(
+            threads=threads, finish=self._finished, processors=priority.engine_processors(threads)
+        )
         self.shadows = Shadows(self.versions, self.host_rows, self.engines.announce)
         self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed, recalled=self._recalled)
         await self.feed.start()

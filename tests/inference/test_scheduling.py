@@ -145,11 +145,14 @@ def test_engines_come_after_the_event_loop(engines: EngineThreads) -> None:
 
 
 class Standing(Recording):
-    """One that says by which of Linux's policies its thread is scheduled, in the place of its niceness."""
+    """One that says by which of Linux's policies its thread is scheduled, in the place of its niceness, and where."""
+
+    where: set[int]
 
     def run(self, batch: list[Work], *, alone: bool = False) -> None:
         super().run(batch, alone=alone)
         self.last = (*self.last[:2], os.sched_getscheduler(0))
+        self.where = os.sched_getaffinity(0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has policies of each thread")
@@ -162,3 +165,17 @@ def test_engines_compute_in_idle_time_only_where_that_is_wanted(settings: Settin
     finally:
         engines.stop()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has processors of each thread")
+def test_an_engine_that_was_given_a_processor_stays_there(settings: Settings) -> None:
+    settings.COMPUTE_SCHEDULING = priority.IDLE
+    last = max(allowed := os.sched_getaffinity(0))
+    engines = EngineThreads(threads=1, finish=_ended, processors=[last])
+    try:
+        lane = Standing("t")
+        lane.ask(engines, 1)
+        assert lane.where == {last}
+    finally:
+        engines.stop()
+    assert os.sched_getaffinity(0) == allowed

@@ -51,6 +51,30 @@ def test_an_engine_computes_in_idle_time_only_where_that_is_wanted(
     assert own() == before
 
 
+@pytest.mark.parametrize(
+    ("scheduling", "allowed", "processes", "threads", "given"),
+    [
+        ("idle", {0, 1}, 1, 2, [[0, 1]]),
+        ("idle", {0, 1}, 2, 1, [[0], [1]]),
+        ("idle", {2, 5, 7, 9}, 2, 2, [[2, 7], [5, 9]]),
+        ("idle", {0, 1}, 2, 2, [[0, 0], [1, 1]]),
+        ("idle", {4}, 1, 2, [[4, 4]]),
+        ("idle", {0, 1, 2}, 1, 2, [[]]),  # the system places them, for one processor has none of them
+        ("nice", {0, 1}, 1, 2, [[]]),
+    ],
+)
+def test_what_computes_in_idle_time_is_spread_over_all_processors(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings,
+    scheduling: str, allowed: set[int], processes: int, threads: int, given: list[list[int]],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: allowed)
+    settings.COMPUTE_SCHEDULING, settings.INFERENCE_PROCESSES = scheduling, processes
+    found = []
+    for settings.INFERENCE_PROCESS in range(processes):
+        found.append(priority.engine_processors(threads))
+    assert found == given
+
+
 def test_a_process_without_settings_gives_way() -> None:
     """As a training's does, which is given none of the site's."""
     code = "import os; from modelhub import priority; priority.give_way(); print(os.getpriority(os.PRIO_PROCESS, 0))"
