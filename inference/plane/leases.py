@@ -1,8 +1,9 @@
 """Leases: blocks of quota that this process has taken from the tenants' buckets and spends in memory.
 
-The warm path only counts down. A block that runs low is filled up in the background, one that is empty while a request
-waits: that request, and those that come after it, wait for one query. All leases of a tenant are filled by one task at
-a time, in one transaction: a request gets its units of every bucket, or none of any.
+The warm path only counts down. A block that runs low is filled up in the background, and so is that of the next minute
+for who asks all the time; one that is empty is filled while a request waits: that request, and those that come after
+it, wait for one query. All leases of a tenant are filled by one task at a time, in one transaction: a request gets its
+units of every bucket, or none of any.
 """
 
 import asyncio
@@ -27,6 +28,11 @@ BLOCK_SHARE = 20
 LARGEST_BLOCK = 50_000
 # So long it is waited for what other processes hold idle, each time a little longer, before a request is refused.
 RECALL_SECONDS = (0.02, 0.05, 0.1)
+# Who has asked in so many last seconds of a period has the next one leased so soon after it begins; periods that end
+# later than this are not planned.
+RECENT_SECONDS = 2.0
+RENEWED_AFTER = 0.002
+PLANNED_SECONDS = 120.0
 ORDER = list(Period)
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
@@ -40,6 +46,7 @@ class Applying:
     leases: tuple[Lease, ...]
     slots: tuple[Lease, ...]
     rate: RateLimit = field(init=False)
+    renewed_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.rate = RateLimit(self.leases, self.slots)
@@ -215,7 +222,28 @@ class Leases:
                     if grant.refused:
                         lease.refused(need, now=now, recalled=recall)
                         return lease, lease.dry_elsewhere
+        self._plan(applying)
         return None
+
+    def _plan(self, applying: Applying) -> None:
+        """Sees to it that the next period is leased soon after this one ends, if there is somebody who asks."""
+        ends_at = min((lease.ends_at for lease in applying.leases), default=0.0)
+        wait = ends_at - clock.now() - RECENT_SECONDS
+        if ends_at <= applying.renewed_at or wait > PLANNED_SECONDS:
+            return
+        applying.renewed_at = ends_at
+        asyncio.get_running_loop().call_later(max(0.0, wait), self._watch, applying, ends_at)
+
+    def _watch(self, applying: Applying, ends_at: float) -> None:
+        """Keeps in mind what the leases have, which is less when the period ends if somebody has asked."""
+        wait = max(0.0, ends_at - clock.now()) + RENEWED_AFTER
+        asyncio.get_running_loop().call_later(wait, self._renew, applying, _units(applying))
+
+    def _renew(self, applying: Applying, before: int) -> None:
+        holding = applying.holding
+        is_current = any(applying is one for one in (holding.plain, *holding.narrowed.values()))
+        if is_current and _units(applying) != before and not holding.lock.locked() and not self._stopped:
+            self._spawn(self._fill(applying, 1, recall=False))
 
     async def _top_up(self, applying: Applying) -> None:
         """Fills what runs low; who waits for it asks again, so what is refused here is nobody's refusal."""
@@ -291,6 +319,10 @@ def _needs(applying: Applying, rows: int) -> Iterable[tuple[Lease, int]]:
         yield lease, rows
     for slot in applying.slots:
         yield slot, 1
+
+
+def _units(applying: Applying) -> int:
+    return sum([lease.units for lease in applying.leases])
 
 
 def _wanted(lease: Lease, minimum: int) -> int:
