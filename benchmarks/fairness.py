@@ -4,6 +4,7 @@ The quiet tenants ask ten times a second each, by turns on the idle server and b
 on the same machine and take their share of it. Writes `benchmarks/results/fairness.json`.
 """
 
+import gc
 import json
 import multiprocessing
 import selectors
@@ -203,6 +204,7 @@ def _flood_on(
     answers: "SimpleQueue[Flood]",
 ) -> None:
     """Sends so many requests a second, each on a connection that waits for no answer; what finds none is not sent."""
+    gc.disable()  # it would hold up the server, too: this process has one of its processors meanwhile
     selector = selectors.EpollSelector()
     free = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
     for one in free:
