@@ -1,5 +1,6 @@
 """The door: which server answers what, and by which database role it refuses to open."""
 
+import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aiaas_site import embedded_database
+from aiaas_site import asgi, embedded_database
 from tests.live import LiveSite, free_port, live_site
 
 
@@ -49,3 +50,15 @@ def test_a_superusers_server_does_not_open(site: LiveSite) -> None:
     url = site.env["DATABASE_URL"].replace(f"//{embedded_database.ROLE}@", "//postgres@")
     process = site.spawn("-m", "aiaas_site.server", "--port", str(free_port()), DATABASE_URL=url)
     assert process.wait(30) != 0
+
+
+def test_a_server_looks_through_everything_for_garbage_seldom() -> None:
+    before, kept = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        asgi._keep_what_is_there()
+        assert gc.get_threshold() == (*before[:2], asgi.FULL_COLLECTION_AFTER)
+        assert before[2] < asgi.FULL_COLLECTION_AFTER
+        assert gc.get_freeze_count() > kept
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
