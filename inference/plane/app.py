@@ -39,7 +39,7 @@ from inference.protocols.base import Asked, Found
 from inference.queueing import HostRows
 from inference.scheduling import EngineThreads, Lane
 from inference.work import Work
-from modelhub import priority
+from modelhub.priority import engine_processors
 from tenants.errors import DeadlineExceeded, Refusal
 
 # So long a call that is no prediction may wait for what is cold.
@@ -78,9 +78,7 @@ class Plane:
             budget_bytes=(settings.INFERENCE_MEMORY_BYTES or _half_of_memory()) // processes,
             threads=threads,
         )
-        self.engines = EngineThreads(
-            threads=threads, finish=self._finished, processors=priority.engine_processors(threads)
-        )
+        self.engines = EngineThreads(threads=threads, finish=self._finished, processors=engine_processors(threads))
         self.shadows = Shadows(self.versions, self.host_rows, self.engines.announce)
         self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed, recalled=self._recalled)
         await self.feed.start()

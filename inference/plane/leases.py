@@ -242,7 +242,7 @@ class Leases:
     def _renew(self, applying: Applying, before: int) -> None:
         holding = applying.holding
         is_current = any(applying is one for one in (holding.plain, *holding.narrowed.values()))
-        if is_current and _units(applying) != before and not holding.lock.locked() and not self._stopped:
+        if is_current and _units(applying) != before and not holding.lock.locked():
             self._spawn(self._fill(applying, 1, recall=False))
 
     async def _top_up(self, applying: Applying) -> None:

@@ -71,8 +71,8 @@ class Four:
             self.servers[port] = self.site.spawn(*command)
         for port, process in self.servers.items():
             self.site.wait_until_ready(process, f"http://127.0.0.1:{port}", SECONDS * 2)
-        for port in ports:  # loaded, so that no request waits for it; on a busy host a server may be behind at first
-            until(lambda port=port: self.api("GET", "/v1/models/tiny", port=port).status_code == 200)  # type: ignore[misc]
+        # Loaded, so that no request waits for it; on a busy host a server may be behind at first.
+        until(lambda: all(self.api("GET", "/v1/models/tiny", port=port).status_code == 200 for port in ports))
 
     def stop(self) -> None:
         for process in self.servers.values():
