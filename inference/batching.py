@@ -57,7 +57,7 @@ def run(
     ready_rows = 0
     try:
         works = [work for work in batch if work.error is None]
-        large = [work for work in works if work.rows > joining.best_rows] if joining.batched else []
+        large = [work for work in works if work.rows > joining.best_rows or work.rows_run] if joining.batched else []
         pieces = {id(work): _piece(work, joining.best_rows) for work in large}
         if pieces:
             works = [pieces.get(id(work), work) for work in works]

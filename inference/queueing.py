@@ -53,8 +53,8 @@ class Queue:
     """The work that waits for one version, bounded in rows: a line for each bucket, each in the order of its turns.
 
     `best_rows` is how many rows of the `usual_bucket` are run together; of longer ones there are fewer, so that a batch
-    takes about as long. A row that takes longer by itself is huge: only `most_huge` such batches run at a time,
-    which leaves a thread to the others.
+    takes about as long; `short_rows` are run together in a short batch. A row that takes longer by itself is huge: only
+    `most_huge` such batches run at a time, which leaves a thread to the others.
     """
 
     best_rows: int
@@ -63,6 +63,7 @@ class Queue:
     tenant_id: str
     usual_bucket: int | None = None
     most_huge: int | None = None
+    short_rows: int | None = None
     rows: int = 0
     running: int = 0
     huge_running: int = 0
@@ -98,8 +99,8 @@ class Queue:
             )
         self.host.check(self.tenant_id, rows)
 
-    def take(self, now: float) -> list[Work]:
-        """The next batch: whole requests in their order, up to the best size, at least one if there is any.
+    def take(self, now: float, *, short: bool = False) -> list[Work]:
+        """The next batch: whole requests in their order, up to the best size or the short one, at least one if any.
 
         They are of the bucket of the one whose turn it is. Work whose caller has left is dropped here; work past its
         deadline is in the batch with its error set. Work that is larger than a batch comes alone, and comes back by
@@ -108,7 +109,7 @@ class Queue:
         batch: list[Work] = []
         with self.host.lock:
             while not batch and (line := self._next()):
-                self._take_from(line, batch, self.most_rows(line[0].bucket), now)
+                self._take_from(line, batch, self.most_rows(line[0].bucket, short=short), now)
             if self.usual_bucket is not None and batch:
                 self.huge_running += self.is_huge(batch[0].bucket)
         return batch
@@ -174,11 +175,12 @@ class Queue:
         """Whether one row of the bucket takes longer than the best batch of usual ones."""
         return self.usual_bucket is not None and bucket > self.best_rows * self.usual_bucket > 0
 
-    def most_rows(self, bucket: int) -> int:
-        """How many rows of a bucket are run together: as many as take about as long as the best batch of usual ones."""
+    def most_rows(self, bucket: int, *, short: bool = False) -> int:
+        """How many rows of a bucket are run together: as many as take about as long as the batch of usual ones."""
+        most = self.short_rows if short and self.short_rows else self.best_rows
         if self.usual_bucket is None or bucket <= self.usual_bucket:
-            return self.best_rows
-        return max(1, self.best_rows * self.usual_bucket // bucket)
+            return most
+        return max(1, most * self.usual_bucket // bucket)
 
     @property
     def in_use(self) -> bool:

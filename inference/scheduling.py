@@ -2,6 +2,7 @@
 
 A free thread takes the next batch of the tenant that has used the least compute time among those that wait. A tenant
 that comes after a rest begins where they are, so it neither waits for who asks without end nor makes up for its rest.
+While several tenants ask, batches are short.
 """
 
 import threading
@@ -24,9 +25,11 @@ class Lane(Protocol):
     queue: Queue
     was_alone: bool
 
-    def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None: ...
 
 
+# So long after a tenant was served, batches of others are short: it may come again.
+COMPANY_SECONDS = 1.0
 Finish = Callable[[Lane, list[Work]], None]
 
 
@@ -95,12 +98,28 @@ class Turns:
         return share.used, share.served
 
 
+class Company:
+    """Whether several tenants have been served lately; two threads that ask at once may miss one another."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._until = 0.0
+
+    def served(self, tenant_id: str, now: float) -> bool:
+        """Notes who is served now, and says whether another one was a moment ago."""
+        if tenant_id != self._last:
+            self._until = now + COMPANY_SECONDS if self._last else 0.0
+            self._last = tenant_id
+        return now < self._until
+
+
 class EngineThreads:
     """A few threads over many lanes; those that are given `processors`, one each, stay there."""
 
     def __init__(self, *, threads: int, finish: Finish, processors: Sequence[int] = ()) -> None:
         self._finish = finish
         self._turns = Turns()
+        self._company = Company()
         self._busy = 0
         self._wake = threading.Condition()
         self._stopping = False
@@ -134,12 +153,13 @@ class EngineThreads:
         priority.engine_gives_way(processor)
         while (lane := self._next()) is not None:
             started = time.monotonic()
-            batch = lane.queue.take(started)
+            short = self._company.served(lane.tenant_id, started)
+            batch = lane.queue.take(started, short=short)
             if lane.queue.ready:
                 self.announce(lane)
             if batch:
                 alone = len(batch) == 1 and lane.was_alone and self._busy == 1 and not len(self._turns)
-                lane.run(batch, alone=alone)
+                lane.run(batch, alone=alone, short=short)
             ended = batching.ended(batch)
             # Before it is idle, else the loop would take what is left; and what was too much beside this may run now.
             if len(ended) < len(batch) or lane.queue.ready:

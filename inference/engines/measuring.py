@@ -37,6 +37,8 @@ QUIET = 1.15
 WORTH = 1.03
 # A candidate this close to the best is as good: then the quicker answer to a lone row decides.
 AS_GOOD = 0.95
+# While other tenants ask, too, a shorter batch will do if it has at least this share of the best one's throughput.
+SHORT_WORTH = 0.8
 # What a batch costs beside its run: handing it to a thread, and its answers back.
 HOP_SECONDS = 150e-6
 # A batch that takes longer holds up other tenants for longer than their turns are; but a model that is slow by itself
@@ -128,6 +130,12 @@ class Measured:
     def rows_per_second(self) -> float:
         """At the best batch on one thread, with what a batch costs besides."""
         return self.best_rows / (self.seconds[self.best_rows] + HOP_SECONDS)
+
+    @property
+    def short_rows(self) -> int:
+        """The batch size while other tenants ask, too: the smallest that is nearly as good holds them up least."""
+        least = SHORT_WORTH * self.rows_per_second
+        return min(rows for rows, seconds in self.seconds.items() if rows / (seconds + HOP_SECONDS) >= least)
 
     def with_more(self, seconds: float) -> "Measured":
         """The same where each row costs so much more, whatever the engine."""

@@ -85,15 +85,19 @@ class LoadedVersion:
         )
         self._of_thread = threading.local()
 
-    def run(self, batch: list[Work], *, alone: bool = False) -> None:
-        """Runs one batch, in the thread that calls; `alone` says that nothing else wants the processors."""
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
+        """Runs one batch, in the thread that calls; `alone` says that nothing else wants the processors.
+
+        What waits for a `short` batch is not held up by what would join it.
+        """
         prepare = self.prepare if self.served is not None else None
         engine = self._alone if alone and self._alone is not None else self.engine
         joining = self._joining
-        if batch and (most := self.queue.most_rows(batch[0].bucket)) < joining.best_rows:
+        if batch and (most := self.queue.most_rows(batch[0].bucket, short=short)) < joining.best_rows:
             joining = replace(joining, best_rows=most)
+        more = None if alone or short else self._more
         try:
-            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=None if alone else self._more)
+            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=more)
         finally:
             self.was_alone = len(batch) == 1
             self.queue.ran(batch)
@@ -307,6 +311,7 @@ class Versions:
         queue = Queue(
             best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id,
             usual_bucket=made.usual_bucket, most_huge=max(1, self._threads - 1),
+            short_rows=made.measured.short_rows,
         )  # fmt: skip
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self.held_bytes += found.memory_bytes

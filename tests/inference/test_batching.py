@@ -198,6 +198,21 @@ def test_what_is_larger_than_a_batch_lets_others_run_in_between() -> None:
     assert not lane.in_use
 
 
+def test_a_request_that_began_in_short_batches_runs_each_of_its_rows_once() -> None:
+    lane, engine = queue(best=4), Doubling()
+    lane.short_rows = 1
+    large = work(1, 2, 3)
+    lane.put(large)
+    for short in (True, False):
+        batch = lane.take(0, short=short)
+        assert batch == [large]
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=lane.most_rows(0, short=short)))
+        lane.ran(batch)
+    assert large.answer == Reply(b"[2.0, 4.0, 6.0]")
+    assert engine.batches == [1, 2]
+    assert not lane.in_use
+
+
 def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_one_ends_it() -> None:
     prepared: list[int] = []
 

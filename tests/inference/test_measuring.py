@@ -71,6 +71,13 @@ def test_a_model_that_is_slow_by_itself_may_batch_for_as_long_as_a_few_lone_rows
     assert measuring.chosen([times("quick", one=3.0, four=12.05)]).best_rows == 1
 
 
+def test_a_short_batch_is_the_smallest_that_has_nearly_the_best_throughput() -> None:
+    assert measuring.chosen([times("by rows", one=2, four=7)]).short_rows == 1
+    assert measuring.chosen([times("at once", one=2, four=4)]).short_rows == 4
+    # A hop for one row of 0.1 ms costs more than the row, so that one alone is not nearly as good.
+    assert measuring.chosen([times("quick", one=0.1, four=0.4)]).short_rows == 4
+
+
 @pytest.mark.parametrize(("long_pass", "passes"), [(measuring.LONG_PASS_SECONDS, measuring.PASSES), (0.0, 1)])
 def test_what_is_slow_is_timed_in_one_pass(monkeypatch: pytest.MonkeyPatch, long_pass: float, passes: int) -> None:
     monkeypatch.setattr(measuring, "LONG_PASS_SECONDS", long_pass)

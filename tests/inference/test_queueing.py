@@ -57,6 +57,15 @@ def test_rows_longer_than_a_whole_batch_leave_a_thread_to_the_others() -> None:
     assert not lane.in_use
 
 
+def test_a_short_batch_is_as_much_shorter_for_long_rows() -> None:
+    lane = Queue(best_rows=8, limit=100, host=HostRows(1000), tenant_id="acme", usual_bucket=8, short_rows=4)
+    for _ in range(20):
+        lane.put(work(1, bucket=8))
+        lane.put(work(1, bucket=16))
+    batches = [lane.take(0, short=short) for short in (True, True, False, False)]
+    assert [(len(batch), batch[0].bucket) for batch in batches] == [(4, 8), (2, 16), (4, 16), (8, 8)]
+
+
 def test_a_batch_takes_whole_requests_up_to_the_best_size() -> None:
     lane = queue(best=4)
     for rows in ([1.0], [2.0, 3.0], [4.0, 5.0], [6.0]):

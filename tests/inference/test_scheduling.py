@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from inference import scheduling
 from inference.queueing import HostRows, Queue
-from inference.scheduling import EngineThreads, Turns
+from inference.scheduling import COMPANY_SECONDS, Company, EngineThreads, Turns
 from inference.work import Reply, Work
 from modelhub import priority
 
@@ -30,7 +30,7 @@ class Lane:
     was_alone: bool = True
     queue: Queue = field(default_factory=lambda: Queue(best_rows=1, limit=1, host=HostRows(1), tenant_id="t"))
 
-    def run(self, batch: list[Work], *, alone: bool = False) -> None: ...
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None: ...
 
 
 def served(turns: Turns, batches: int) -> list[Lane]:
@@ -93,6 +93,16 @@ def test_a_debt_is_forgotten_when_nobody_waits() -> None:
     assert {lane.tenant_id for lane in served(turns, 2)} == {"busy", "other"}
 
 
+def test_who_is_served_by_turns_has_company_for_a_while() -> None:
+    company, later = Company(), COMPANY_SECONDS / 2
+    assert not company.served("flood", 100.0)
+    assert not company.served("flood", 100.0 + later)
+    assert company.served("seldom", 101.0)
+    assert company.served("flood", 101.0 + later)
+    assert company.served("flood", 101.0 + 2 * later)
+    assert not company.served("flood", 101.0 + 4 * later)
+
+
 # The threads
 
 
@@ -104,7 +114,7 @@ class Recording(Lane):
     last: tuple[int, bool, int] = (0, False, 0)
     ended: SimpleQueue[tuple[int, bool, int]] = field(default_factory=SimpleQueue)
 
-    def run(self, batch: list[Work], *, alone: bool = False) -> None:
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
         self.was_alone = len(batch) == 1
         self.queue.ran(batch)
         self.last = len(batch), alone, os.getpriority(os.PRIO_PROCESS, 0)
@@ -137,6 +147,25 @@ def test_the_first_that_comes_again_after_a_batch_is_not_taken_for_a_lone_one(en
     assert lane.ask(engines, 1)[:2] == (1, True)
 
 
+class Hurried(Recording):
+    """One that says whether its batch was to be short, in the place of whether it was a lone one."""
+
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
+        super().run(batch, alone=short)
+
+
+def test_batches_are_short_while_several_tenants_ask(engines: EngineThreads, monkeypatch: pytest.MonkeyPatch) -> None:
+    flood, seldom = Hurried("flood"), Hurried("seldom")
+    flood.queue.short_rows = 2
+    assert flood.ask(engines, 4)[:2] == (4, False)
+    assert seldom.ask(engines, 1)[:2] == (1, True)
+    assert flood.ask(engines, 4)[:2] == (2, True)
+    assert flood.ended.get(timeout=30)[:2] == (2, True)
+    monkeypatch.setattr(scheduling, "COMPANY_SECONDS", 0.0)
+    assert seldom.ask(engines, 1)[:2] == (1, False)
+    assert flood.ask(engines, 4)[:2] == (4, False)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of each thread")
 def test_engines_come_after_the_event_loop(engines: EngineThreads) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
@@ -149,7 +178,7 @@ class Standing(Recording):
 
     where: set[int]
 
-    def run(self, batch: list[Work], *, alone: bool = False) -> None:
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
         super().run(batch, alone=alone)
         self.last = (*self.last[:2], os.sched_getscheduler(0))
         self.where = os.sched_getaffinity(0)

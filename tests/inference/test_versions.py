@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from inference import batching
+from inference.batching import Joining, More
 from inference.engines.base import Tensor, Tensors
 from inference.engines.measuring import Candidate, Measured
 from inference.plane import loading
@@ -53,7 +55,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(version.id)
         if version.manifest["files"]["f"]["size"] == 13:
             raise ValueError("broken")
-        measured = Measured(Candidate("idle", "f"), seconds={1: 0.001}, best_rows=1, alone={1: 0.001})
+        seconds = {1: 0.001, 2: 0.0019}
+        measured = Measured(Candidate("idle", "f"), seconds=seconds, best_rows=2, alone={1: 0.001})
         return Loaded(
             Idle(), None, None, measured, version.manifest["files"]["f"].get("held", loading.size_of(version))
         )
@@ -99,6 +102,26 @@ def test_loading_gives_way_to_the_event_loop(loads: list[str], monkeypatch: pyte
 
     run(main())
     assert seen == [os.getpriority(os.PRIO_PROCESS, 0) + priority.ENGINES]
+
+
+def test_a_short_batch_is_not_joined_and_has_its_rows(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def run_batch(batch: list[Work], *, joining: Joining, more: More | None, **_: object) -> None:
+        seen.append((joining.best_rows, more is not None))
+
+    monkeypatch.setattr(batching, "run", run_batch)
+
+    async def main() -> None:
+        versions = made()
+        version = await versions.load(entry(1, 10))
+        for short in (False, True):
+            version.queue.put(Work(1, time.monotonic() + 60, lambda outputs: Reply(b"")))
+            version.run(version.queue.take(time.monotonic(), short=short), short=short)
+        versions.close()
+
+    run(main())
+    assert seen == [(2, True), (1, False)]
 
 
 def test_what_was_used_longest_ago_leaves(loads: list[str]) -> None:
