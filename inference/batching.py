@@ -48,13 +48,16 @@ def run(
     What `more` gives joins the batch.
     """
 
+    room = 0
+
     def join(rows: int) -> list[Work]:
-        joined = [] if more is None else more(rows - ready_rows)
+        nonlocal room
+        joined = [] if more is None else more(min(rows, room))
+        room -= sum([work.rows for work in joined])
         batch.extend(joined)
         return joined
 
     started = time.perf_counter_ns()
-    ready_rows = 0
     try:
         works = [work for work in batch if work.error is None]
         large = [work for work in works if work.rows > joining.best_rows or work.rows_run] if joining.batched else []
@@ -62,7 +65,7 @@ def run(
         if pieces:
             works = [pieces.get(id(work), work) for work in works]
         ready = [work for work in works if work.inputs is not None]
-        ready_rows = sum([work.rows for work in ready])
+        room = joining.best_rows - sum([work.rows for work in works])
         for group in _groups(ready, joining):
             _attempt(group, engine, joining, None)
         raw = [work for work in works if work.raw]

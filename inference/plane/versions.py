@@ -88,16 +88,15 @@ class LoadedVersion:
     def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
         """Runs one batch, in the thread that calls; `alone` says that nothing else wants the processors.
 
-        What waits for a `short` batch is not held up by what would join it.
+        `short` is what it was taken as: what joins it makes it no longer, and of a large request as many rows run.
         """
         prepare = self.prepare if self.served is not None else None
         engine = self._alone if alone and self._alone is not None else self.engine
         joining = self._joining
         if batch and (most := self.queue.most_rows(batch[0].bucket, short=short)) < joining.best_rows:
             joining = replace(joining, best_rows=most)
-        more = None if alone or short else self._more
         try:
-            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=more)
+            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=None if alone else self._more)
         finally:
             self.was_alone = len(batch) == 1
             self.queue.ran(batch)

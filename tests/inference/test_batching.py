@@ -175,44 +175,6 @@ def test_a_request_that_the_engine_cannot_run_fails_alone() -> None:
     assert isinstance(works[1].error, Invalid)
 
 
-def test_what_is_larger_than_a_batch_lets_others_run_in_between() -> None:
-    lane, engine = queue(best=2), Doubling()
-    large, small = work(1, 2, 3, 4, 5), work(6)
-    lane.put(large)
-    lane.put(small)
-
-    def turn() -> list[Work]:
-        batch = lane.take(0)
-        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
-        return batch
-
-    first = turn()
-    assert (first, large.halfway, lane.rows, lane.host.queued) == ([large], True, 1, 1)
-    assert turn() == [small]  # by another thread, while the large one is still away
-    lane.ran([small])
-    lane.ran(first)
-    while large.halfway:
-        lane.ran(turn())
-    assert large.answer == Reply(b"[2.0, 4.0, 6.0, 8.0, 10.0]")
-    assert engine.batches == [2, 1, 2, 1]
-    assert not lane.in_use
-
-
-def test_a_request_that_began_in_short_batches_runs_each_of_its_rows_once() -> None:
-    lane, engine = queue(best=4), Doubling()
-    lane.short_rows = 1
-    large = work(1, 2, 3)
-    lane.put(large)
-    for short in (True, False):
-        batch = lane.take(0, short=short)
-        assert batch == [large]
-        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=lane.most_rows(0, short=short)))
-        lane.ran(batch)
-    assert large.answer == Reply(b"[2.0, 4.0, 6.0]")
-    assert engine.batches == [1, 2]
-    assert not lane.in_use
-
-
 def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_one_ends_it() -> None:
     prepared: list[int] = []
 
@@ -236,19 +198,6 @@ def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_on
         assert large.answer == ended
         assert isinstance(large.error, Invalid) == (ended is None)
         assert prepared == [2, 1] if ended else [2, 2]
-
-
-def test_a_large_request_whose_caller_left_is_not_run_to_its_end() -> None:
-    lane, engine = queue(best=2), Doubling()
-    large = work(1, 2, 3, 4, 5)
-    lane.put(large)
-    batch = lane.take(0)
-    run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
-    lane.ran(batch)
-    large.abandoned = True
-    assert lane.take(0) == []
-    assert engine.batches == [2]
-    assert (lane.rows, lane.host.queued, lane.in_use) == (0, 0, False)
 
 
 def _filling(rows: int, one: Callable[[Any, Tensor], None]) -> Prepare:
@@ -315,6 +264,22 @@ def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones
     assert isinstance(late.error, DeadlineExceeded)
     assert engine.batches == [1]
     assert lane.take(0) == [tensor]
+
+
+def test_what_joins_a_short_batch_makes_it_no_longer_whatever_the_buffer_holds() -> None:
+    lane, engine = queue(best=8), Doubling()
+    first, late = _raw(1), [_raw(2), _raw(3)]
+
+    def one(raw: Any, into: Tensor) -> None:
+        while late:
+            lane.put(late.pop(0))
+        into[:] = float(raw)
+
+    lane.put(first)
+    batch = lane.take(0)
+    prepare = _filling(8, one)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), more=lambda rows: lane.take_more(rows, 0))
+    assert engine.batches == [2]
 
 
 def test_beside_tensors_files_join_only_as_far_as_the_best_batch() -> None:

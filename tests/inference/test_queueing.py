@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from inference.batching import Joining, run
 from inference.queueing import HostRows, Queue
+from inference.work import Reply, Work
 from tenants.errors import OverQuota, Unavailable
 from tests.inference.works import Doubling, queue, work
 
@@ -64,6 +65,57 @@ def test_a_short_batch_is_as_much_shorter_for_long_rows() -> None:
         lane.put(work(1, bucket=16))
     batches = [lane.take(0, short=short) for short in (True, True, False, False)]
     assert [(len(batch), batch[0].bucket) for batch in batches] == [(4, 8), (2, 16), (4, 16), (8, 8)]
+
+
+def test_a_request_that_began_in_short_batches_runs_each_of_its_rows_once() -> None:
+    lane, engine = queue(best=4), Doubling()
+    lane.short_rows = 1
+    large = work(1, 2, 3)
+    lane.put(large)
+    for short in (True, False):
+        batch = lane.take(0, short=short)
+        assert batch == [large]
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=lane.most_rows(0, short=short)))
+        lane.ran(batch)
+    assert large.answer == Reply(b"[2.0, 4.0, 6.0]")
+    assert engine.batches == [1, 2]
+    assert not lane.in_use
+
+
+def test_what_is_larger_than_a_batch_lets_others_run_in_between() -> None:
+    lane, engine = queue(best=2), Doubling()
+    large, small = work(1, 2, 3, 4, 5), work(6)
+    lane.put(large)
+    lane.put(small)
+
+    def turn() -> list[Work]:
+        batch = lane.take(0)
+        run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
+        return batch
+
+    first = turn()
+    assert (first, large.halfway, lane.rows, lane.host.queued) == ([large], True, 1, 1)
+    assert turn() == [small]  # by another thread, while the large one is still away
+    lane.ran([small])
+    lane.ran(first)
+    while large.halfway:
+        lane.ran(turn())
+    assert large.answer == Reply(b"[2.0, 4.0, 6.0, 8.0, 10.0]")
+    assert engine.batches == [2, 1, 2, 1]
+    assert not lane.in_use
+
+
+def test_a_large_request_whose_caller_left_is_not_run_to_its_end() -> None:
+    lane, engine = queue(best=2), Doubling()
+    large = work(1, 2, 3, 4, 5)
+    lane.put(large)
+    batch = lane.take(0)
+    run(batch, engine=engine, prepare=None, joining=Joining(best_rows=2))
+    lane.ran(batch)
+    large.abandoned = True
+    assert lane.take(0) == []
+    assert engine.batches == [2]
+    assert (lane.rows, lane.host.queued, lane.in_use) == (0, 0, False)
 
 
 def test_a_batch_takes_whole_requests_up_to_the_best_size() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inference import batching
-from inference.batching import Joining, More
+from inference.batching import Joining
 from inference.engines.base import Tensor, Tensors
 from inference.engines.measuring import Candidate, Measured
 from inference.plane import loading
@@ -104,11 +104,11 @@ def test_loading_gives_way_to_the_event_loop(loads: list[str], monkeypatch: pyte
     assert seen == [os.getpriority(os.PRIO_PROCESS, 0) + priority.ENGINES]
 
 
-def test_a_short_batch_is_not_joined_and_has_its_rows(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, bool]] = []
+def test_a_short_batch_has_its_rows(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
 
-    def run_batch(batch: list[Work], *, joining: Joining, more: More | None, **_: object) -> None:
-        seen.append((joining.best_rows, more is not None))
+    def run_batch(batch: list[Work], *, joining: Joining, **_: object) -> None:
+        seen.append(joining.best_rows)
 
     monkeypatch.setattr(batching, "run", run_batch)
 
@@ -121,7 +121,7 @@ def test_a_short_batch_is_not_joined_and_has_its_rows(loads: list[str], monkeypa
         versions.close()
 
     run(main())
-    assert seen == [(2, True), (1, False)]
+    assert seen == [2, 1]
 
 
 def test_what_was_used_longest_ago_leaves(loads: list[str]) -> None:
