@@ -14,6 +14,7 @@ BENCHMARKS = {
 LONG = {
     "host": "whether this host leaves a process that wakes up now and then without a processor",
     "peers": "ours beside other servers of models, each installed in an environment of its own",
+    "lone": "how long one caller waits who asks now and then",
     "ledger": "metering's cost, events a second into the rollup, a month's usage and invoice",
     "soak": "1,000 requests a second of mixed traffic for ten minutes",
 }

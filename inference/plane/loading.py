@@ -12,7 +12,7 @@ from inference.engines.base import Engine, Tensors
 from inference.engines.measuring import Measured
 from inference.engines.piped import Piped
 from inference.plane.directory import VersionEntry
-from modelhub import artifacts, heap
+from modelhub import artifacts, heap, priority
 from modelhub.recipes import serving
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline, Sampled
@@ -66,8 +66,9 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
         outputs = _own(engine).run(asked.inputs(of_engine.best_rows))
         grown = _between(_allocated() - before, path)
         if of_engine.alone_threads > 1 and of_engine.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
-            alone = make(of_engine.alone_threads)
-            _own(alone).run(asked.inputs(1))
+            with priority.staying_on(priority.lone_processors()[1]):
+                alone = make(of_engine.alone_threads)
+                _own(alone).run(asked.inputs(1))
         served = serving.served(entry.recipe, entry.manifest)
         measured, usual = _with_pipeline(of_engine, pipeline, {name: rows[:1] for name, rows in outputs.items()})
     except BaseException:
