@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from django.conf import settings
 
@@ -54,32 +52,3 @@ def engine_processors(threads: int) -> list[int]:
         return []
     first = settings.INFERENCE_PROCESS
     return [allowed[(first + number * processes) % len(allowed)] for number in range(threads)]
-
-
-def lone_processors() -> tuple[set[int], set[int]]:
-    """Where a thread stays while it runs a lone request, and where those that help it stay; none: anywhere.
-
-    A virtual machine that lets its processors sleep may wake a helper where the thread runs that wakes it: the two have
-    one processor by turns while the other is idle. Helpers that compute in idle time only are not sent away: whatever
-    else comes to their processor holds up the answer.
-    """
-    if settings.COMPUTE_SCHEDULING == IDLE or sys.platform != "linux":
-        return set(), set()
-    allowed = sorted(os.sched_getaffinity(0))
-    own = allowed[settings.INFERENCE_PROCESS % len(allowed)]
-    helpers = set(allowed) - {own}
-    return ({own}, helpers) if helpers else (set(), set())
-
-
-@contextmanager
-def staying_on(processors: set[int]) -> Iterator[None]:
-    """Keeps the thread that calls, and threads that it starts, on these processors to the end of the block."""
-    if not processors:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, processors)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import psutil
 
-from inference import measurements
+from inference import helpers, measurements
 from inference.engines import catalog, measuring, piped
 from inference.engines.base import Engine, Tensors
 from inference.engines.measuring import Measured
 from inference.engines.piped import Piped
+from inference.helpers import Helpers
 from inference.plane.directory import VersionEntry
-from modelhub import artifacts, heap, priority
+from modelhub import artifacts, heap
 from modelhub.recipes import serving
 from modelhub.recipes.base import Served
 from modelhub.recipes.learning import Pipeline, Sampled
@@ -28,7 +29,7 @@ LEAST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a version is served with; `alone` answers a lone request, where several threads are faster.
+    """What a version is served with; `alone` answers a lone request, where several threads (`helpers`) are faster.
 
     Where it has a pipeline, the engines are behind it, and so are the times; `usual_bucket` is that of a usual request,
     and of none where the pipeline does not know what is usual.
@@ -41,6 +42,7 @@ class Loaded:
     memory_bytes: int
     pipeline: Pipeline | None = None
     usual_bucket: int | None = None
+    helpers: Helpers | None = None
 
 
 def load(entry: VersionEntry, *, threads: int) -> Loaded:
@@ -61,12 +63,12 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
 
     before = _allocated() - prepared
     engine = make(1)
-    alone = None
+    alone, helping = None, None
     try:
         outputs = _own(engine).run(asked.inputs(of_engine.best_rows))
         grown = _between(_allocated() - before, path)
         if of_engine.alone_threads > 1 and of_engine.seconds[1] > ALONE_FROM_SECONDS and not engine.outside_bytes:
-            with priority.staying_on(priority.lone_processors()[1]):
+            with helpers.noted() as helping:
                 alone = make(of_engine.alone_threads)
                 _own(alone).run(asked.inputs(1))
         served = serving.served(entry.recipe, entry.manifest)
@@ -80,7 +82,7 @@ def load(entry: VersionEntry, *, threads: int) -> Loaded:
         heap.into_large_pages()
     copies = (threads if engine.per_thread else 1) + (alone is not None)
     memory_bytes = engine.outside_bytes or grown * copies
-    return Loaded(engine, alone, served, measured, memory_bytes, pipeline, usual)
+    return Loaded(engine, alone, served, measured, memory_bytes, pipeline, usual, helping)
 
 
 def _with_pipeline(measured: Measured, pipeline: Pipeline | None, outputs: Tensors) -> tuple[Measured, int | None]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 5.0
 # What was let go is given back to the system when it is so much: it takes the C library a while, and all its callers.
 TRIM_BYTES = 8 * 1024**2
-ANYWHERE: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 logger = logging.getLogger(__name__)
 
 
@@ -76,7 +75,7 @@ class LoadedVersion:
         self.was_alone = True
         self.batched: bool = entry.manifest["serving"].get("batched", True)
         self._alone = loaded.alone
-        self._lone_processors = priority.lone_processors()[0]
+        self._helpers = loaded.helpers
         self._to_close = [engine for engine in (loaded.engine, loaded.alone) if engine is not None]
         self._leaving = False
         self._joining = Joining(
@@ -93,15 +92,16 @@ class LoadedVersion:
         `short` is what it was taken as: what joins it makes it no longer, and of a large request as many rows run.
         """
         prepare = self.prepare if self.served is not None else None
-        engine, place = self.engine, ANYWHERE
+        engine = self.engine
         if alone and self._alone is not None:
-            engine, place = self._alone, priority.staying_on(self._lone_processors)
+            engine = self._alone
+            if self._helpers is not None:
+                self._helpers.keep_away()
         joining = self._joining
         if batch and (most := self.queue.most_rows(batch[0].bucket, short=short)) < joining.best_rows:
             joining = replace(joining, best_rows=most)
         try:
-            with place:
-                batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=None if alone else self._more)
+            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=None if alone else self._more)
         finally:
             self.was_alone = len(batch) == 1
             self.queue.ran(batch)

@@ -1,0 +1,71 @@
+"""The threads that help with a lone request: on other processors than the thread that they help."""
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from modelhub import priority
+
+NAME = "lone-helper"  # at most 15 bytes are kept
+TASKS = Path("/proc/self/task")
+
+
+class Helpers:
+    """The threads of an engine that help whoever runs it.
+
+    A virtual machine that lets its processors sleep may wake a helper where the thread runs that wakes it: the two have
+    one processor by turns while the other is idle.
+    """
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+        self._processors = os.sched_getaffinity(0)
+        self._away_from = -1
+
+    def keep_away(self) -> None:
+        """Keeps them from the processor of the thread that calls; while that stays where it is this costs nothing."""
+        own = _processor()
+        if own == self._away_from:
+            return
+        self._away_from = own
+        for thread in self.threads:
+            os.sched_setaffinity(thread, self._processors - {own})
+
+
+@contextmanager
+def noted() -> Iterator[Helpers | None]:
+    """Finds the threads that the block starts: none where the system is left to place them.
+
+    Those that compute in idle time only are, for whatever else came to their processor would hold up the answer.
+    """
+    if sys.platform != "linux" or settings.COMPUTE_SCHEDULING == priority.IDLE or len(os.sched_getaffinity(0)) < 2:
+        yield None
+        return
+    helpers = Helpers()
+    before = _named()
+    own = TASKS / str(threading.get_native_id()) / "comm"
+    name = own.read_text().strip()
+    own.write_text(NAME)  # which threads inherit
+    try:
+        yield helpers
+    finally:
+        own.write_text(name)
+        helpers.threads = sorted(_named() - before)
+
+
+def _named() -> set[int]:
+    return {int(task.name) for task in TASKS.iterdir() if (task / "comm").read_text().strip() == NAME}
+
+
+def _processor() -> int:
+    """Where the thread that calls is just now."""
+    return int(_C_LIBRARY.sched_getcpu())
+
+
+_C_LIBRARY = ctypes.PyDLL(None)
