@@ -1,11 +1,11 @@
 """The threads that help with a lone request: on other processors than the thread that they help."""
 
+import contextlib
 import ctypes
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -38,7 +38,7 @@ class Helpers:
             os.sched_setaffinity(thread, self._processors - {own})
 
 
-@contextmanager
+@contextlib.contextmanager
 def noted() -> Iterator[Helpers | None]:
     """Finds the threads that the block starts: none where the system is left to place them.
 
@@ -60,7 +60,13 @@ def noted() -> Iterator[Helpers | None]:
 
 
 def _named() -> set[int]:
-    return {int(task.name) for task in TASKS.iterdir() if (task / "comm").read_text().strip() == NAME}
+    """The threads of this process that have the name; one may end while it is asked."""
+    found = set()
+    for task in TASKS.iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if (task / "comm").read_text().strip() == NAME:
+                found.add(int(task.name))
+    return found
 
 
 def _processor() -> int:

@@ -71,12 +71,6 @@ def version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoadedV
     made.leave()
 
 
-def helping() -> dict[int, set[int]]:
-    """The threads that help, by the name that the system shows, and the processors of each."""
-    tasks = [task for task in helpers.TASKS.iterdir() if (task / "comm").read_text().strip() == helpers.NAME]
-    return {int(task.name): os.sched_getaffinity(int(task.name)) for task in tasks}
-
-
 def run_on(version: LoadedVersion, processor: int, monkeypatch: pytest.MonkeyPatch, *, alone: bool) -> None:
     """One batch of one, in a thread that is on that processor."""
     monkeypatch.setattr(helpers, "_processor", lambda: processor)
@@ -88,14 +82,23 @@ def run_on(version: LoadedVersion, processor: int, monkeypatch: pytest.MonkeyPat
 def test_who_helps_is_not_where_the_lone_request_runs(version: LoadedVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     everywhere = os.sched_getaffinity(0)
     first, second = sorted(everywhere)[:2]
-    [helper] = helping()
-    assert helping() == {helper: everywhere}
+    assert version._helpers is not None
+    [helper] = version._helpers.threads
+    assert os.sched_getaffinity(helper) == everywhere
     for processor in (first, second, second, first):
         run_on(version, processor, monkeypatch, alone=True)
-        assert helping() == {helper: everywhere - {processor}}
+        assert os.sched_getaffinity(helper) == everywhere - {processor}
     run_on(version, second, monkeypatch, alone=False)
-    assert helping() == {helper: everywhere - {first}}
+    assert os.sched_getaffinity(helper) == everywhere - {first}
     assert os.sched_getaffinity(0) == everywhere
+
+
+def test_a_thread_that_has_ended_meanwhile_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "comm").write_text(f"{helpers.NAME}\n")
+    monkeypatch.setattr(helpers, "TASKS", tmp_path)
+    assert helpers._named() == {2}
 
 
 def test_only_threads_of_the_block_are_noted() -> None:
