@@ -11,9 +11,8 @@ import socket
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks import fairness, load, models, ours, payloads
 from tests.live import LiveSite, live_site
@@ -46,7 +45,7 @@ def main() -> None:
     for row in rows:
         print(f"{row.model:6} {row.per_second or 'at once':>10} {row.p50_ms:8.2f} {row.p90_ms:8.2f} {row.p99_ms:8.2f}")
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "lone.json").write_text(json.dumps([_plain(row) for row in rows], indent=1))
+    (RESULTS / "lone.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
     print(f"written to {(RESULTS / 'lone.json').relative_to(Path.cwd())}")
 
 
@@ -100,10 +99,6 @@ def _row(name: str, pace: float, milliseconds: list[float]) -> Row:
     cuts = statistics.quantiles(milliseconds, n=100)
     p50, p90, p99 = (round(cuts[percent - 1], 3) for percent in (50, 90, 99))
     return Row(name, None if pace == float("inf") else pace, p50, p90, p99)
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in Row.__slots__}
 
 
 if __name__ == "__main__":

@@ -29,13 +29,17 @@ class Helpers:
         self._away_from = -1
 
     def keep_away(self) -> None:
-        """Keeps them from the processor of the thread that calls; while that stays where it is this costs nothing."""
+        """Keeps them from the processor of the thread that calls; while that stays where it is this costs nothing.
+
+        Where the other processors were taken from this process meanwhile, they stay where they are.
+        """
         own = _processor()
         if own == self._away_from:
             return
         self._away_from = own
-        for thread in self.threads:
-            os.sched_setaffinity(thread, self._processors - {own})
+        with contextlib.suppress(OSError):
+            for thread in self.threads:
+                os.sched_setaffinity(thread, self._processors - {own})
 
 
 @contextlib.contextmanager

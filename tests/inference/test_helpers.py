@@ -71,12 +71,14 @@ def version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoadedV
     made.leave()
 
 
-def run_on(version: LoadedVersion, processor: int, monkeypatch: pytest.MonkeyPatch, *, alone: bool) -> None:
-    """One batch of one, in a thread that is on that processor."""
+def run_on(version: LoadedVersion, processor: int, monkeypatch: pytest.MonkeyPatch, *, alone: bool) -> Work:
+    """One batch of one, run, in a thread that is on that processor."""
     monkeypatch.setattr(helpers, "_processor", lambda: processor)
     inputs = {"x": np.zeros((1, 4), np.float32)}
-    version.queue.put(Work(1, time.monotonic() + 60, lambda outputs: Reply(b""), inputs=inputs))
+    work = Work(1, time.monotonic() + 60, lambda outputs: Reply(b""), inputs=inputs)
+    version.queue.put(work)
     version.run(version.queue.take(time.monotonic()), alone=alone)
+    return work
 
 
 def test_who_helps_is_not_where_the_lone_request_runs(version: LoadedVersion, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +93,16 @@ def test_who_helps_is_not_where_the_lone_request_runs(version: LoadedVersion, mo
     run_on(version, second, monkeypatch, alone=False)
     assert os.sched_getaffinity(helper) == everywhere - {first}
     assert os.sched_getaffinity(0) == everywhere
+
+
+def test_where_the_other_processors_were_taken_away_a_lone_request_is_answered(
+    version: LoadedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert version._helpers is not None
+    [first, *others] = sorted(os.sched_getaffinity(0))
+    version._helpers._processors = {first}  # the system refuses to leave none
+    assert run_on(version, first, monkeypatch, alone=True).answer == Reply(b"")
+    assert run_on(version, others[0], monkeypatch, alone=True).answer == Reply(b"")
 
 
 def test_a_thread_that_has_ended_meanwhile_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
