@@ -8,23 +8,15 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Tags, register
 
-from modelhub import priority
 from tenants.keys import addresses
 
 DURABILITIES = ("process", "disk")
-SCHEDULINGS = (priority.NICE, priority.IDLE)
 
 
 @register()
 def durability_is_known(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """A typing mistake must not weaken the ledger's promise in silence."""
     return _one_of(DURABILITIES, setting="METERING_DURABILITY", check_id="aiaas_site.E001")
-
-
-@register()
-def scheduling_is_known(*, app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
-    """Nor who has the processors first."""
-    return _one_of(SCHEDULINGS, setting="COMPUTE_SCHEDULING", check_id="aiaas_site.E005")
 
 
 @register()

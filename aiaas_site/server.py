@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from django.conf import settings
 from aiaas_site import compiled
 from aiaas_site.env import BASE_DIR
 from aiaas_site.supervisor import Program, Supervisor
+from inference import neighbours
 
 if TYPE_CHECKING:
     from aiaas_site.asgi import Door
@@ -105,11 +107,15 @@ def _supervise(processes: int) -> None:
     at = next(i for i, argument in enumerate(command) if argument.startswith("--processes"))
     del command[at : at + (1 if "=" in command[at] else 2)]
     run = (sys.executable, "-m", "aiaas_site.server", *command, SHARE)
+    shared = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as this process is there)
+    shared.truncate(neighbours.shared_bytes(processes))
+    everyone = {"INFERENCE_PROCESSES": str(processes), "INFERENCE_NEIGHBOURS": str(shared.fileno())}
     supervisor = Supervisor(
         [Program(f"server {number + 1}", run, {"INFERENCE_PROCESS": str(number)}) for number in range(processes)],
         say=lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
-        environment=os.environ | {"INFERENCE_PROCESSES": str(processes)},
+        environment=os.environ | everyone,
         folder=BASE_DIR,
+        held=(shared.fileno(),),
     )
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

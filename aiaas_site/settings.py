@@ -103,15 +103,15 @@ INFERENCE_MAX_QUEUED_ROWS_HOST = env.int("INFERENCE_MAX_QUEUED_ROWS_HOST", defau
 INFERENCE_DEADLINE_SECONDS = env.float("INFERENCE_DEADLINE_SECONDS", default=30.0)
 INFERENCE_MEMORY_BYTES = env.int("INFERENCE_MEMORY_BYTES", default=0)
 INFERENCE_CACHE_BYTES = env.int("INFERENCE_CACHE_BYTES", default=64 * 1024**2)
-# How many server processes share this host, and which of them this one is, from 0 on; the limits above and the
-# processors are shared out among them.
+# How many server processes share this host, which of them this one is, from 0 on, and the open file by which they know
+# of one another; the limits above and the processors are shared out among them.
 INFERENCE_PROCESSES = env.int("INFERENCE_PROCESSES", default=1)
 INFERENCE_PROCESS = env.int("INFERENCE_PROCESS", default=0)
+INFERENCE_NEIGHBOURS = env.int("INFERENCE_NEIGHBOURS", default=-1)
 INFERENCE_THREADS = env.int("INFERENCE_THREADS", default=0)
 STOP_NOTICE_SECONDS = env.float("STOP_NOTICE_SECONDS", default=0.0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 ACCESS_LOG = env.str("ACCESS_LOG", default="off")
-COMPUTE_SCHEDULING = env.str("COMPUTE_SCHEDULING", default="nice")
 METERING_DURABILITY = env.str("METERING_DURABILITY", default="process")
 
 # Trainer

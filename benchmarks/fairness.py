@@ -7,7 +7,6 @@ on the same machine and take their share of it. Writes `benchmarks/results/fairn
 import gc
 import json
 import multiprocessing
-import os
 import random
 import selectors
 import socket
@@ -43,7 +42,6 @@ WARM_UP = 1.5
 FLOODS = {1: 1200, 64: 48}
 QUIET = ("heavy", "tiny")
 PROCESSES = (1, 2)
-SCHEDULING = os.environ.get("COMPUTE_SCHEDULING", "idle")
 SIZE = 560
 RESULTS = Path(__file__).parent / "results"
 
@@ -94,7 +92,7 @@ def heavy(path: Path, *, answer: float = 0.0) -> Path:
 
 def _measured(site: LiveSite, folder: Path, processes: int) -> Iterator[dict[str, Any]]:
     keys = _opened(site, folder)
-    site.start_server(processes=processes, COMPUTE_SCHEDULING=SCHEDULING)
+    site.start_server(processes=processes)
     for name in QUIET:
         _wait_until_answering(site, name, keys)
     rows_a_second = _capacity(site.port, keys["flood"])
@@ -248,7 +246,6 @@ def _row(
     return {
         "model": name,
         "processes": processes,
-        "compute_scheduling": SCHEDULING,
         "rows_of_the_floods_requests": rows,
         "capacity_rows_per_second": round(capacity, 1),
         "offered_rows_per_second": round(rows * statistics.mean(flood.offered for flood in floods), 1),
@@ -267,7 +264,7 @@ def _p99(milliseconds: list[float]) -> float:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    print(f"\n{psutil.cpu_count()} processors, engines {SCHEDULING}; a flood of {TIMES_CAPACITY} × capacity; "
+    print(f"\n{psutil.cpu_count()} processors; a flood of {TIMES_CAPACITY} × capacity; "
           f"at most {TARGET:g} × is wanted")  # fmt: skip
     print(f"{'model':6} {'proc.':>5} {'flood rows':>10} {'capacity/s':>10} {'offered/s':>10} "
           f"{'idle p50':>9} {'p99 ms':>8} {'flooded p50':>12} {'p99 ms':>8} {'ratio':>6}  flood's answers")  # fmt: skip

@@ -6,7 +6,6 @@ that runs it without end. Writes `benchmarks/results/lone.json`; the server's en
 """
 
 import json
-import os
 import socket
 import statistics
 import tempfile
@@ -22,7 +21,6 @@ from tests.publishing import TINY, make_key, publish
 # drifts.
 PACES = {10.0: 50, 50.0: 150, float("inf"): 300}
 ROUNDS = 5
-SCHEDULING = os.environ.get("COMPUTE_SCHEDULING", "nice")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -35,13 +33,12 @@ class Row:
     p50_ms: float
     p90_ms: float
     p99_ms: float
-    compute_scheduling: str = SCHEDULING
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as var, live_site(Path(var)) as site:
         rows = _measured(site.port, _opened(site, Path(var)))
-    print(f"\n{'model':6} {'requests/s':>10} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8}  engines {SCHEDULING}")
+    print(f"\n{'model':6} {'requests/s':>10} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8}")
     for row in rows:
         print(f"{row.model:6} {row.per_second or 'at once':>10} {row.p50_ms:8.2f} {row.p90_ms:8.2f} {row.p99_ms:8.2f}")
     RESULTS.mkdir(exist_ok=True)
@@ -59,7 +56,7 @@ def _opened(site: LiveSite, folder: Path) -> dict[str, bytes]:
     about = TINY | {"engine": "onnx", "outputs": ("y", (-1, 4))}
     publish(site, tenant="lone", model="heavy", path=heavy, deployment="heavy", **about)
     key = make_key(site, "lone")
-    site.start_server(COMPUTE_SCHEDULING=SCHEDULING)
+    site.start_server()
     ours.wait_until_answering(site, key)
     row = b'{"instances":[[0,1,2,3]]}'
     return {

@@ -8,10 +8,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from django.conf import settings
-
-from modelhub import priority
-
 NAME = "lone-helper"  # at most 15 bytes are kept
 TASKS = Path("/proc/self/task")
 
@@ -44,11 +40,8 @@ class Helpers:
 
 @contextlib.contextmanager
 def noted() -> Iterator[Helpers | None]:
-    """Finds the threads that the block starts: none where the system is left to place them.
-
-    Those that compute in idle time only are, for whatever else came to their processor would hold up the answer.
-    """
-    if sys.platform != "linux" or settings.COMPUTE_SCHEDULING == priority.IDLE or len(os.sched_getaffinity(0)) < 2:
+    """Finds the threads that the block starts; nothing where there is one processor, or no way to tell them apart."""
+    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         yield None
         return
     helpers = Helpers()

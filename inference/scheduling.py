@@ -2,17 +2,19 @@
 
 A free thread takes the next batch of the tenant that has used the least compute time among those that wait. A tenant
 that comes after a rest begins where they are, so it neither waits for who asks without end nor makes up for its rest.
-While several tenants ask, batches are short.
+While several tenants ask, batches are short, and who had more than its even share computes after the others.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference import batching
+from inference.company import Company, Hunger, Rank
+from inference.neighbours import Neighbours
 from inference.queueing import Queue
 from inference.work import Work
 from modelhub import priority
@@ -28,8 +30,8 @@ class Lane(Protocol):
     def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None: ...
 
 
-# So long after a tenant was served, batches of others are short: it may come again.
-COMPANY_SECONDS = 1.0
+# Who is served without the threads again and again is noted so often.
+PASSED_SECONDS = 0.05
 Finish = Callable[[Lane, list[Work]], None]
 
 
@@ -69,11 +71,19 @@ class Turns:
         share.lanes.append(lane)
         return True
 
-    def next(self) -> Lane | None:
-        """The lane whose turn it is; among tenants that have used as much, the one that was served longest ago."""
-        if not self._waiting:
+    @property
+    def waiting(self) -> Iterable[str]:
+        """The tenants that have lanes here."""
+        return self._waiting
+
+    def next(self, tenants: Iterable[str]) -> Lane | None:
+        """The lane whose turn it is, of some tenants that wait.
+
+        Among tenants that have used as much, the one that was served longest ago is the next.
+        """
+        tenant_id = min(tenants, key=self._order, default=None)
+        if tenant_id is None:
             return None
-        tenant_id = min(self._waiting, key=self._order)
         share = self._shares[tenant_id]
         self._least = share.used
         self._count += 1
@@ -98,34 +108,24 @@ class Turns:
         return share.used, share.served
 
 
-class Company:
-    """Whether several tenants have been served lately; two threads that ask at once may miss one another."""
-
-    def __init__(self) -> None:
-        self._last = ""
-        self._until = 0.0
-
-    def served(self, tenant_id: str, now: float) -> bool:
-        """Notes who is served now, and says whether another one was a moment ago."""
-        if tenant_id != self._last:
-            self._until = now + COMPANY_SECONDS if self._last else 0.0
-            self._last = tenant_id
-        return now < self._until
-
-
 class EngineThreads:
-    """A few threads over many lanes; those that are given `processors`, one each, stay there."""
+    """A few threads of each rank over many lanes."""
 
-    def __init__(self, *, threads: int, finish: Finish, processors: Sequence[int] = ()) -> None:
+    def __init__(self, *, threads: int, finish: Finish, neighbours: Neighbours | None = None) -> None:
         self._finish = finish
         self._turns = Turns()
-        self._company = Company()
+        self._most = threads
+        self._company = Company(threads, neighbours=neighbours, ranks=priority.IDLE_TIME)
         self._busy = 0
-        self._wake = threading.Condition()
+        self._passed, self._pass_again = "", 0.0
+        self._lock = threading.Lock()
+        self._wake = {rank: threading.Condition(self._lock) for rank in Rank}
         self._stopping = False
+        ranks = list(Rank) if priority.IDLE_TIME else [Rank.COMMON]
         self._threads = [
-            threading.Thread(target=self._work, args=(processor,), name=f"engine-{number}", daemon=True)
-            for number, processor in enumerate(processors or [None] * threads)
+            threading.Thread(target=self._work, args=(rank, processor), name=f"{rank.name}-{number}", daemon=True)
+            for rank in ranks
+            for number, processor in enumerate(priority.engine_processors(threads))
         ]
         for thread in self._threads:
             thread.start()
@@ -137,45 +137,93 @@ class EngineThreads:
 
     def announce(self, lane: Lane) -> None:
         """Says that the lane has work."""
-        with self._wake:
+        with self._lock:
             if self._turns.add(lane):
-                self._wake.notify()
+                self._wake[self._company.rank(lane.tenant_id, time.monotonic())].notify()
+
+    def passed_by(self, tenant_id: str, now: float) -> None:
+        """Says that a tenant was served without these threads: it is company for those that have work for them."""
+        if tenant_id != self._passed or now >= self._pass_again:
+            self._passed, self._pass_again = tenant_id, now + PASSED_SECONDS
+            with self._lock:
+                self._company.served(tenant_id, now)
 
     def stop(self) -> None:
         """Ends the threads after everything that waits has run."""
-        with self._wake:
+        with self._lock:
             self._stopping = True
-            self._wake.notify_all()
+            for waiting in self._wake.values():
+                waiting.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _work(self, processor: int | None) -> None:
-        priority.engine_gives_way(processor)
-        while (lane := self._next()) is not None:
+    def _work(self, rank: Rank, processor: int | None) -> None:
+        hunger = _stand(rank, processor)
+        while (lane := self._next(rank)) is not None:
             started = time.monotonic()
-            short = self._company.served(lane.tenant_id, started)
+            short = self._company.several
             batch = lane.queue.take(started, short=short)
             if lane.queue.ready:
                 self.announce(lane)
             if batch:
                 alone = len(batch) == 1 and lane.was_alone and self._busy == 1 and not len(self._turns)
-                lane.run(batch, alone=alone, short=short)
+                lane.run(batch, alone=alone and rank is not Rank.LAST, short=short)
             ended = batching.ended(batch)
             # Before it is idle, else the loop would take what is left; and what was too much beside this may run now.
             if len(ended) < len(batch) or lane.queue.ready:
                 self.announce(lane)
-            with self._wake:
-                self._busy -= 1
-                self._turns.charge(lane.tenant_id, time.monotonic() - started)
+            self._ran(lane.tenant_id, started, starves=hunger is not None and hunger.starves())
             if ended:
                 self._finish(lane, ended)
             del lane, batch, ended  # a thread that waits holds no version in memory
 
-    def _next(self) -> Lane | None:
-        with self._wake:
-            while (lane := self._turns.next()) is None:
+    def _next(self, rank: Rank) -> Lane | None:
+        with self._lock:
+            while (lane := self._turns.next(self._tenants(rank))) is None:
                 if self._stopping:
                     return None
-                self._wake.wait()
+                self._wake[rank].wait()
+            self._company.served(lane.tenant_id, time.monotonic())
             self._busy += 1
+            if rank is Rank.LAST and len(self._turns):
+                self._wake[rank].notify()  # one that was woken may have found no processor left
             return lane
+
+    def _tenants(self, rank: Rank) -> list[str]:
+        """Those that wait and have the rank, or all at the end; for the others their threads are woken.
+
+        What is last begins only where a processor is left to it: once it has one, it keeps that until the clock's next
+        tick from whoever was interrupted there.
+        """
+        if self._stopping:
+            return list(self._turns.waiting)
+        if rank is Rank.LAST and self._busy >= self._most:
+            return []
+        found, now = [], time.monotonic()
+        for tenant_id in self._turns.waiting:
+            if (its := self._company.rank(tenant_id, now)) is rank:
+                found.append(tenant_id)
+            else:
+                self._wake[its].notify()
+        return found
+
+    def _ran(self, tenant_id: str, started: float, *, starves: bool) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._busy -= 1
+            self._turns.charge(tenant_id, now - started)
+            self._company.charge(tenant_id, now - started, now)
+            if starves:
+                self._company.pause(now)
+
+
+def _stand(rank: Rank, processor: int | None) -> Hunger | None:
+    """Has the thread that calls compute as its rank does."""
+    if rank is Rank.FIRST:
+        priority.keep_on()
+    elif rank is Rank.COMMON:
+        priority.give_way()
+    else:
+        priority.give_way_to_all(processor)
+        return Hunger(priority.waits)
+    return None

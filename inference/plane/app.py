@@ -16,6 +16,7 @@ import psutil
 from django.conf import settings
 
 from inference import access_log
+from inference.neighbours import Neighbours
 from inference.plane import gate, metrics, routes, tracing, watch
 from inference.plane.access import Accesses
 from inference.plane.cache import Cache
@@ -39,7 +40,6 @@ from inference.protocols.base import Asked, Found
 from inference.queueing import HostRows
 from inference.scheduling import EngineThreads, Lane
 from inference.work import Work
-from modelhub.priority import engine_processors
 from tenants.errors import DeadlineExceeded, Refusal
 
 # So long a call that is no prediction may wait for what is cold.
@@ -78,7 +78,7 @@ class Plane:
             budget_bytes=(settings.INFERENCE_MEMORY_BYTES or _half_of_memory()) // processes,
             threads=threads,
         )
-        self.engines = EngineThreads(threads=threads, finish=self._finished, processors=engine_processors(threads))
+        self.engines = EngineThreads(threads=threads, finish=self._finished, neighbours=_neighbours())
         self.shadows = Shadows(self.versions, self.host_rows, self.engines.announce)
         self.feed = Feed(self.directory, loop=self._loop, changed=self._directory_changed, recalled=self._recalled)
         await self.feed.start()
@@ -257,6 +257,15 @@ class Plane:
         self._tasks.add(task := self._loop.create_task(step))
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _neighbours() -> Neighbours | None:
+    """What this process knows of the other server processes, if it was started as one of several."""
+    if settings.INFERENCE_NEIGHBOURS < 0:
+        return None
+    return Neighbours(
+        settings.INFERENCE_NEIGHBOURS, process=settings.INFERENCE_PROCESS, processes=settings.INFERENCE_PROCESSES
+    )
 
 
 def _half_of_memory() -> int:

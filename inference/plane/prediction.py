@@ -225,6 +225,7 @@ class Predictions:
         if version.queue.has_long() or not (version.measured.inline or alone):
             self.engines.announce(version)
             return
+        self.engines.passed_by(version.tenant_id, time.monotonic())
         while batch := version.queue.take(time.monotonic()):
             version.run(batch, alone=True)
             self.settling.settle(batching.ended(batch))

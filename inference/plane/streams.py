@@ -39,9 +39,7 @@ class Streams:
     def __init__(self, loop: asyncio.AbstractEventLoop, settling: Settling) -> None:
         self._loop = loop
         self._settling = settling
-        self._threads = ThreadPoolExecutor(
-            max_workers=MOST, thread_name_prefix="stream", initializer=priority.engine_gives_way
-        )
+        self._threads = ThreadPoolExecutor(max_workers=MOST, thread_name_prefix="stream", initializer=priority.give_way)
         self._under_way: Counter[str] = Counter()
         self._works: set[Work] = set()
 

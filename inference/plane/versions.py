@@ -179,9 +179,7 @@ class Versions:
         self._preloading: asyncio.Task[None] | None = None
         self._weights: dict[str, int] = {}
         self._let_go_bytes = 0
-        self._loader = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="load", initializer=priority.engine_gives_way
-        )
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load", initializer=priority.give_way)
 
     def __len__(self) -> int:
         return len(self._loaded)

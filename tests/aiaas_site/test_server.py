@@ -60,11 +60,11 @@ def staying(pid: int) -> list[int]:
     sys.platform != "linux" or len(os.sched_getaffinity(0)) % 2 == 1,
     reason="each of two processes has half the processors",
 )
-def test_engines_of_two_processes_that_compute_in_idle_time_are_spread_over_all_processors(tmp_path: Path) -> None:
+def test_threads_of_two_processes_that_compute_in_idle_time_are_spread_over_all_processors(tmp_path: Path) -> None:
     allowed = sorted(os.sched_getaffinity(0))
     with live_site(tmp_path) as site:
         threads = str(len(allowed) // 2)
-        process = site.start_server(processes=2, COMPUTE_SCHEDULING="idle", INFERENCE_THREADS=threads)
+        process = site.start_server(processes=2, INFERENCE_THREADS=threads)
         deadline = time.monotonic() + 30
         while True:
             found = [staying(child.pid) for child in psutil.Process(process.pid).children()]

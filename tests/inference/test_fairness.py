@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from benchmarks.fairness import heavy
-from tests.inference.conftest import PlaneSite
+from inference.company import COMPANY_SECONDS
+from modelhub import priority
+from tests.inference.conftest import PlaneSite, identity
 from tests.lines import Answered, Line, lines
 from tests.live import free_port
 from tests.publishing import publish_many
@@ -33,13 +37,14 @@ AHEAD = THREADS
 class Small:
     """A server with short queues, and keys of `flood`, of `quiet` and of others who have a heavy model each.
 
-    `tenants` are their names by their ids, and `log` is the server's access log.
+    `tenants` are their names by their ids, `log` is the server's access log, and `process` its number.
     """
 
     port: int
     keys: dict[str, str]
     tenants: dict[str, str]
     log: Path
+    process: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ def small(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         about = {"path": str(path), "engine": "onnx", "inputs": ("x", (-1, 4)), "outputs": ("y", (-1, 4))}
         names = [f"heavy-{at}" for at in range(DEPLOYMENTS if tenant == "flood" else 1)]
         wanted += [{"tenant": tenant, "name": name} | about for name in names]
+        if tenant == "quiet":
+            small = {"path": str(identity(folder / "small.onnx", {"x": "float32"})), "outputs": ("out_x", (-1, 4))}
+            wanted.append({"tenant": tenant, "name": "small"} | about | small)
     keys = publish_many(plane.site, wanted, listed=folder / "wanted.json")
     port = free_port()
     server = plane.site.start_server(
@@ -69,7 +77,7 @@ def small(plane: PlaneSite, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ACCESS_LOG=str(folder / "access.log"),
     )
     asyncio.run(_load_all(port, keys))
-    yield Small(port, keys, {_id_of(port, key): name for name, key in keys.items()}, folder / "access.log")
+    yield Small(port, keys, {_id_of(port, key): name for name, key in keys.items()}, folder / "access.log", server.pid)
     server.kill()
     server.wait(10)
 
@@ -111,6 +119,40 @@ class Flood:
             else:
                 self.refusals.append(found)
                 await asyncio.sleep(0.002)
+
+
+def in_idle_time(process: int) -> float:
+    """How many seconds threads of a process have computed that do so in idle time only."""
+    threads = [thread.id for thread in psutil.Process(process).threads()]
+    idle = [thread for thread in threads if os.sched_getscheduler(thread) == os.SCHED_IDLE]
+    return sum(int(Path(f"/proc/{process}/task/{one}/schedstat").read_text().split()[0]) for one in idle) / 1e9
+
+
+@pytest.mark.skipif(not priority.IDLE_TIME, reason="only Linux has idle time")
+@pytest.mark.parametrize("model", ["heavy-0", "small"])
+def test_a_flood_computes_in_idle_time_while_another_asks(small: Small, model: str) -> None:
+    """Few large requests, so that the client leaves the server its processors. The small model is the event loop's."""
+
+    async def main(*, seconds: float, quiet: bool) -> float:
+        flood, done, before = Flood(1, ROWS), asyncio.Event(), in_idle_time(small.process)
+        async with (
+            lines(small.port, 4, key=small.keys["flood"]) as many,
+            lines(small.port, 1, key=small.keys["quiet"]) as (line,),
+        ):
+            flooding = [asyncio.ensure_future(flood.go_on(one, at, done)) for at, one in enumerate(many)]
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                if quiet:
+                    status, body = await line.ask(f"/v1/models/{model}:predict", [[1, 2, 3, 4]])
+                    assert status == 200, body
+                await asyncio.sleep(0.1)
+            done.set()
+            await asyncio.gather(*flooding)
+        return in_idle_time(small.process) - before
+
+    time.sleep(2 * COMPANY_SECONDS)  # whoever asked before
+    assert asyncio.run(main(seconds=2.0, quiet=False)) == 0
+    assert asyncio.run(main(seconds=3.0, quiet=True)) > 0.3
 
 
 @pytest.mark.parametrize(("deployments", "rows"), [(1, 1), (DEPLOYMENTS, 1), (1, ROWS)])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pytest_django import Settings
 
 from inference import helpers, measurements
 from inference.engines import catalog
@@ -20,7 +19,6 @@ from inference.plane.directory import VersionEntry
 from inference.plane.versions import LoadedVersion
 from inference.queueing import HostRows, Queue
 from inference.work import Reply, Work
-from modelhub import priority
 from modelhub.signatures import Signature, TensorSpec
 
 pytestmark = [
@@ -129,12 +127,6 @@ def test_only_threads_of_the_block_are_noted() -> None:
     done.set()
     for thread in (before, within, after):
         thread.join()
-
-
-def test_in_idle_time_the_system_places_them(settings: Settings) -> None:
-    settings.COMPUTE_SCHEDULING = priority.IDLE
-    with helpers.noted() as found:
-        assert found is None
 
 
 def test_a_processor_is_known_by_its_number() -> None:

@@ -4,7 +4,9 @@ And the threads that take them.
 """
 
 import os
-import sys
+import random
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -14,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from inference import scheduling
+from inference import company, scheduling
+from inference.company import Company, Rank
 from inference.queueing import HostRows, Queue
-from inference.scheduling import COMPANY_SECONDS, Company, EngineThreads, Turns
+from inference.scheduling import EngineThreads, Turns
 from inference.work import Reply, Work
 from modelhub import priority
 
@@ -37,7 +40,7 @@ def served(turns: Turns, batches: int) -> list[Lane]:
     """Which lanes are served, if each has work again as soon as its batch is taken."""
     order = []
     for _ in range(batches):
-        lane = turns.next()
+        lane = turns.next(turns.waiting)
         assert lane is not None
         assert isinstance(lane, Lane)
         turns.add(lane)
@@ -68,7 +71,7 @@ def test_who_comes_after_a_rest_goes_first() -> None:
     assert {lane.tenant_id for lane in served(turns, 10)} == {"flood"}
     seldom = Lane("seldom", 0.001)
     turns.add(seldom)
-    assert turns.next() is seldom
+    assert turns.next(turns.waiting) is seldom
 
 
 def test_lanes_of_one_tenant_take_turns_and_a_lane_is_announced_once() -> None:
@@ -85,22 +88,12 @@ def test_a_debt_is_forgotten_when_nobody_waits() -> None:
     turns = Turns()
     busy = Lane("busy", 10.0)
     turns.add(busy)
-    assert turns.next() is busy
+    assert turns.next(turns.waiting) is busy
     turns.charge("busy", 10.0)
-    assert turns.next() is None
+    assert turns.next(turns.waiting) is None
     turns.add(busy)
     turns.add(Lane("other", 1.0))
     assert {lane.tenant_id for lane in served(turns, 2)} == {"busy", "other"}
-
-
-def test_who_is_served_by_turns_has_company_for_a_while() -> None:
-    company, later = Company(), COMPANY_SECONDS / 2
-    assert not company.served("flood", 100.0)
-    assert not company.served("flood", 100.0 + later)
-    assert company.served("seldom", 101.0)
-    assert company.served("flood", 101.0 + later)
-    assert company.served("flood", 101.0 + 2 * later)
-    assert not company.served("flood", 101.0 + 4 * later)
 
 
 # The threads
@@ -161,50 +154,125 @@ def test_batches_are_short_while_several_tenants_ask(engines: EngineThreads, mon
     assert seldom.ask(engines, 1)[:2] == (1, True)
     assert flood.ask(engines, 4)[:2] == (2, True)
     assert flood.ended.get(timeout=30)[:2] == (2, True)
-    monkeypatch.setattr(scheduling, "COMPANY_SECONDS", 0.0)
+    monkeypatch.setattr(company, "COMPANY_SECONDS", 0.0)
     assert seldom.ask(engines, 1)[:2] == (1, False)
     assert flood.ask(engines, 4)[:2] == (4, False)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a niceness of each thread")
-def test_engines_come_after_the_event_loop(engines: EngineThreads) -> None:
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert Recording("t").ask(engines, 1)[2] == own + priority.ENGINES
-    assert os.getpriority(os.PRIO_PROCESS, 0) == own
+def test_who_is_served_by_the_event_loop_is_company_for_the_others(engines: EngineThreads) -> None:
+    flood = Hurried("flood")
+    flood.queue.short_rows = 2
+    assert flood.ask(engines, 4)[:2] == (4, False)
+    engines.passed_by("flood", time.monotonic())
+    assert flood.ask(engines, 4)[:2] == (4, False)
+    engines.passed_by("seldom", time.monotonic())
+    assert flood.ask(engines, 4)[:2] == (2, True)
+    assert flood.ended.get(timeout=30)[:2] == (2, True)
 
 
 class Standing(Recording):
-    """One that says by which of Linux's policies its thread is scheduled, in the place of its niceness, and where."""
+    """One that says how its thread computes: by which of Linux's policies, how nice, and on which processors."""
 
-    where: set[int]
+    standing: tuple[int, int, set[int]]
 
     def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
         super().run(batch, alone=alone)
-        self.last = (*self.last[:2], os.sched_getscheduler(0))
-        self.where = os.sched_getaffinity(0)
+        self.standing = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has policies of each thread")
-@pytest.mark.parametrize(("wanted", "policy"), [(priority.NICE, os.SCHED_OTHER), (priority.IDLE, os.SCHED_IDLE)])
-def test_engines_compute_in_idle_time_only_where_that_is_wanted(settings: Settings, wanted: str, policy: int) -> None:
-    settings.COMPUTE_SCHEDULING = wanted
+@pytest.mark.skipif(not priority.IDLE_TIME, reason="only Linux has idle time")
+@pytest.mark.parametrize("rank", Rank)
+def test_threads_compute_by_their_rank(rank: Rank, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.INFERENCE_PROCESSES, settings.INFERENCE_PROCESS = len(allowed := os.sched_getaffinity(0)), 0
+    monkeypatch.setattr(Company, "rank", lambda company, tenant_id, now: rank)
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    expected = {
+        Rank.FIRST: (os.SCHED_OTHER, niceness, allowed),
+        Rank.COMMON: (os.SCHED_OTHER, niceness + priority.ENGINES, allowed),
+        Rank.LAST: (os.SCHED_IDLE, niceness + priority.ENGINES, {min(allowed)}),
+    }
     engines = EngineThreads(threads=1, finish=_ended)
     try:
-        assert Standing("t").ask(engines, 1)[2] == policy
+        (lane := Standing("t")).ask(engines, 1)
     finally:
         engines.stop()
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert lane.standing == expected[rank]
+    assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)) == (os.SCHED_OTHER, niceness)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has processors of each thread")
-def test_an_engine_that_was_given_a_processor_stays_there(settings: Settings) -> None:
-    settings.COMPUTE_SCHEDULING = priority.IDLE
-    last = max(allowed := os.sched_getaffinity(0))
-    engines = EngineThreads(threads=1, finish=_ended, processors=[last])
+class Holding(Recording):
+    """One whose batches run until they may end."""
+
+    begun: threading.Event
+    end: threading.Event
+
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
+        self.begun.set()
+        assert self.end.wait(30)
+        super().run(batch, alone=alone)
+
+    def begin(self, engines: EngineThreads) -> None:
+        self.begun, self.end = threading.Event(), threading.Event()
+        self.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
+        engines.announce(self)
+
+
+@pytest.mark.skipif(not priority.IDLE_TIME, reason="only Linux has idle time")
+def test_who_is_first_begins_beside_who_is_last_but_not_the_other_way_round(
+    engines: EngineThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Company, "rank", lambda company, tenant_id, now: Rank[tenant_id])
+    last, first, again = Holding("LAST"), Holding("FIRST"), Holding("LAST")
+    last.begin(engines)
+    assert last.begun.wait(30)
+    first.begin(engines)
+    assert first.begun.wait(30)
+    last.end.set()
+    last.ended.get(timeout=30)
+    again.begin(engines)
+    assert not again.begun.wait(0.1)
+    first.end.set()
+    assert again.begun.wait(30)
+    again.end.set()
+    again.ended.get(timeout=30)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_is_done_however_ranks_change(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank may be another one from one look to the next; no thread may sleep over work that nobody else takes."""
+    drawn = random.Random(seed)
+    monkeypatch.setattr(Company, "rank", lambda company, tenant_id, now: drawn.choice(list(Rank)))
+    engines = EngineThreads(threads=2, finish=_ended)
+    lanes = [Recording(f"tenant-{number}") for number in range(5)]
+    for _ in range(100):
+        for lane in lanes:
+            lane.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
+            engines.announce(lane)
+        for lane in lanes:
+            lane.ended.get(timeout=30)
+    for lane in lanes:
+        lane.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
+        engines.announce(lane)
+    engines.stop()
+    assert engines.idle
+    for lane in lanes:
+        lane.ended.get(timeout=0)
+
+
+@pytest.mark.skipif(not priority.IDLE_TIME, reason="only Linux has idle time")
+def test_nobody_is_last_after_a_thread_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+    starves = [False, True]
+    monkeypatch.setattr(company.Hunger, "starves", lambda hunger: starves.pop())
+    monkeypatch.setattr(Company, "rank", lambda company, tenant_id, now: Rank.LAST)
+    paused: SimpleQueue[float] = SimpleQueue()
+    monkeypatch.setattr(Company, "pause", lambda company, now: paused.put(now))
+    engines = EngineThreads(threads=1, finish=_ended)
     try:
-        lane = Standing("t")
+        lane = Recording("t")
+        before = time.monotonic()
         lane.ask(engines, 1)
-        assert lane.where == {last}
+        assert before <= paused.get(timeout=30) <= time.monotonic()
+        lane.ask(engines, 1)
+        assert paused.empty()
     finally:
         engines.stop()
-    assert os.sched_getaffinity(0) == allowed
