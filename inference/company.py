@@ -24,10 +24,10 @@ QUIET = 0.25
 # Who is last stays so while it has this part of the engines, alone, too: its batches would be left without a processor
 # beside its own common ones.
 BUSY = 0.5
-# An engine that waits for a processor by so much more than it computes, and for so long, starves.
-STARVED, STARVED_SECONDS, REMEMBERED_SECONDS = 2.0, 0.1, 1.0
+# An engine starves that waits for a processor for such a part of the time that it computes, and for so long.
+STARVED, STARVED_SECONDS, REMEMBERED_SECONDS = 0.5, 0.1, 1.0
 # Nobody is last for so long then; each time that it comes to that again soon, for twice as long.
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 300.0, 3600.0
 
 
 class Rank(enum.IntEnum):

@@ -123,7 +123,12 @@ class Thread:
 def test_who_has_a_processor_most_of_the_time_does_not_starve() -> None:
     hunger = Hunger(thread := Thread())
     assert not any(thread.goes_on(hunger, computed=0.8, waited=0.2, seconds=60))
-    assert not any(thread.goes_on(hunger, computed=0.4, waited=0.6, seconds=60))
+    assert not any(thread.goes_on(hunger, computed=0.7, waited=0.3, seconds=60))
+
+
+def test_who_has_half_a_processor_starves() -> None:
+    hunger = Hunger(thread := Thread())
+    assert any(thread.goes_on(hunger, computed=0.5, waited=0.5, seconds=10))
 
 
 def test_who_has_next_to_nothing_starves_within_a_few_seconds_whatever_was_before() -> None:
