@@ -107,23 +107,23 @@ def _supervise(processes: int) -> None:
     at = next(i for i, argument in enumerate(command) if argument.startswith("--processes"))
     del command[at : at + (1 if "=" in command[at] else 2)]
     run = (sys.executable, "-m", "aiaas_site.server", *command, SHARE)
-    shared = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as this process is there)
-    shared.truncate(neighbours.shared_bytes(processes))
-    everyone = {"INFERENCE_PROCESSES": str(processes), "INFERENCE_NEIGHBOURS": str(shared.fileno())}
-    supervisor = Supervisor(
-        [Program(f"server {number + 1}", run, {"INFERENCE_PROCESS": str(number)}) for number in range(processes)],
-        say=lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
-        environment=os.environ | everyone,
-        folder=BASE_DIR,
-        held=(shared.fileno(),),
-    )
-    asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.set())
-    supervisor.start()
-    supervisor.watch()
-    asked.wait()
-    supervisor.stop()
+    with tempfile.TemporaryFile() as shared:
+        shared.truncate(neighbours.shared_bytes(processes))
+        everyone = {"INFERENCE_PROCESSES": str(processes), "INFERENCE_NEIGHBOURS": str(shared.fileno())}
+        supervisor = Supervisor(
+            [Program(f"server {number + 1}", run, {"INFERENCE_PROCESS": str(number)}) for number in range(processes)],
+            say=lambda text: print(text, file=sys.stderr, flush=True),  # noqa: T201
+            environment=os.environ | everyone,
+            folder=BASE_DIR,
+            held=(shared.fileno(),),
+        )
+        asked = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: asked.set())
+        supervisor.start()
+        supervisor.watch()
+        asked.wait()
+        supervisor.stop()
 
 
 def config(*, role: str, host: str, port: int) -> "tuple[Door, uvicorn.Config]":

@@ -1,8 +1,7 @@
 """A lone request: how long one caller waits who asks now and then, and one who asks again at once.
 
 Most callers ask now and then, and then processors sleep and caches are cold: a model answers slower than in a loop
-that runs it without end. Writes `benchmarks/results/lone.json`; the server's engines are scheduled as
-`COMPUTE_SCHEDULING` says.
+that runs it without end. Writes `benchmarks/results/lone.json`.
 """
 
 import json

@@ -26,6 +26,18 @@ def count(neighbours: Neighbours, now: float, *known: str) -> int:
     return neighbours.elsewhere(known, now, seconds=SECONDS)[0]
 
 
+def flooded(of: Of, *others: str) -> tuple[list[Company], float]:
+    """Two processes that a tenant has flooded, and others have asked, up to a moment."""
+    both, now = [Company(1, neighbours=of(number)) for number in (0, 1)], 0.0
+    while now < 3.0:
+        now += 0.01
+        for one in both:
+            for tenant in ("flood", *others):
+                one.served(tenant, now)
+            one.charge("flood", 0.0098, now)
+    return both, now
+
+
 def test_tenants_of_the_other_processes_are_counted_once(of: Of) -> None:
     first, second, third = of(0), of(1), of(2)
     assert count(first, 10.0) == 0
@@ -57,13 +69,7 @@ def test_of_many_tenants_the_latest_are_told(of: Of) -> None:
 
 
 def test_a_flood_is_last_in_each_process_for_a_tenant_that_asks_one_of_them(of: Of) -> None:
-    both = [Company(1, neighbours=of(number)) for number in (0, 1)]
-    now = 0.0
-    while now < 3.0:
-        now += 0.01
-        for one in both:
-            one.served("flood", now)
-            one.charge("flood", 0.0098, now)
+    both, now = flooded(of)
     assert [one.rank("flood", now) for one in both] == [Rank.COMMON] * 2
     both[0].served("quiet", now)
     now += READ_EVERY_SECONDS
@@ -76,14 +82,7 @@ def test_a_flood_is_last_in_each_process_for_a_tenant_that_asks_one_of_them(of: 
 
 
 def test_a_pause_is_everybodys(of: Of) -> None:
-    both = [Company(1, neighbours=of(number)) for number in (0, 1)]
-    now = 0.0
-    while now < 3.0:
-        now += 0.01
-        for one in both:
-            for tenant in ("flood", "quiet"):
-                one.served(tenant, now)
-            one.charge("flood", 0.0098, now)
+    both, now = flooded(of, "quiet")
     assert [one.rank("flood", now) for one in both] == [Rank.LAST] * 2
     both[0].pause(now)
     both[1].served("flood", now + READ_EVERY_SECONDS)
