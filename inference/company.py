@@ -5,6 +5,7 @@ else wakes up has its processor at once. One that has had far less computes befo
 """
 
 import enum
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,10 +25,11 @@ QUIET = 0.25
 # Who is last stays so while it has this part of the engines, alone, too: its batches would be left without a processor
 # beside its own common ones.
 BUSY = 0.5
-# An engine starves that waits for a processor for such a part of the time that it computes, and for so long.
-STARVED, STARVED_SECONDS, REMEMBERED_SECONDS = 0.5, 0.1, 1.0
+# An engine starves that waits for a processor for longer than it computes, and for so long.
+STARVED_SECONDS, REMEMBERED_SECONDS = 0.25, 1.0
 # Nobody is last for so long then; each time that it comes to that again soon, for twice as long.
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 300.0, 3600.0
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 3600.0
+logger = logging.getLogger(__name__)
 
 
 class Rank(enum.IntEnum):
@@ -96,7 +98,7 @@ class Company:
             use.seconds, use.at = use.by(now) + seconds, now
 
     def rank(self, tenant_id: str, now: float) -> Rank:
-        """When the tenant's batches compute."""
+        """When the tenant's batches compute; that they are last is remembered."""
         if not self._ranks:
             return Rank.COMMON
         use = self._uses.get(tenant_id)
@@ -113,6 +115,7 @@ class Company:
         again = now - self._paused_until < 2 * self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS) if again else PAUSE_SECONDS
         self._paused_until = now + self._pause
+        logger.warning("something else has the processors: for %.0f s nobody computes in idle time only", self._pause)
         if self._neighbours is not None:
             self._neighbours.pause(self._paused_until)
 
@@ -130,7 +133,7 @@ class Hunger:
         before, self._before = self._before, self._told()
         self._computed += self._before[0] - before[0]
         self._waited += self._before[1] - before[1]
-        starves = self._waited > max(STARVED_SECONDS, STARVED * self._computed)
+        starves = self._waited > max(STARVED_SECONDS, self._computed)
         if starves:
             self._computed = self._waited = 0.0
         elif self._computed > REMEMBERED_SECONDS:

@@ -86,6 +86,13 @@ def test_where_there_is_no_idle_time_all_compute_alike() -> None:
     assert found.several
 
 
+def test_a_pause_is_told_to_the_operator(caplog: pytest.LogCaptureFixture) -> None:
+    Company(ENGINES).pause(0.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "something else has the processors: for 60 s nobody computes in idle time only"
+    ]
+
+
 def test_nobody_is_last_for_a_while_after_one_starved_and_longer_each_time() -> None:
     found = Company(ENGINES)
     both = {"flood": 0.9, "quiet": 0.02}
@@ -123,12 +130,12 @@ class Thread:
 def test_who_has_a_processor_most_of_the_time_does_not_starve() -> None:
     hunger = Hunger(thread := Thread())
     assert not any(thread.goes_on(hunger, computed=0.8, waited=0.2, seconds=60))
-    assert not any(thread.goes_on(hunger, computed=0.7, waited=0.3, seconds=60))
+    assert not any(thread.goes_on(hunger, computed=0.55, waited=0.45, seconds=60))
 
 
-def test_who_has_half_a_processor_starves() -> None:
+def test_who_has_less_than_half_a_processor_starves() -> None:
     hunger = Hunger(thread := Thread())
-    assert any(thread.goes_on(hunger, computed=0.5, waited=0.5, seconds=10))
+    assert any(thread.goes_on(hunger, computed=0.42, waited=0.58, seconds=10))
 
 
 def test_who_has_next_to_nothing_starves_within_a_few_seconds_whatever_was_before() -> None:
