@@ -27,8 +27,9 @@ QUIET = 0.25
 BUSY = 0.5
 # An engine starves that waits for a processor for longer than it computes, and for so long.
 STARVED_SECONDS, REMEMBERED_SECONDS = 0.25, 1.0
-# Nobody is last for so long then; each time that it comes to that again soon, for twice as long.
-PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 3600.0
+# Nobody is last for so long then, for it may have been one long batch that was in the way; if it comes to that again
+# soon, for so many times as long.
+PAUSE_SECONDS, LONGER, LONGEST_PAUSE_SECONDS = 2.0, 8, 3600.0
 logger = logging.getLogger(__name__)
 
 
@@ -88,6 +89,10 @@ class Company:
             self._uses.popitem(last=False)
         if self._neighbours is not None:
             self._neighbours.served(tenant_id, now)
+
+    def look(self, now: float) -> None:
+        """Sees whom the neighbours serve, and whether one of them starved; to be called before ranks are asked for."""
+        if self._neighbours is not None:
             self._elsewhere, paused_until = self._neighbours.elsewhere(self._uses, now, seconds=COMPANY_SECONDS)
             self._paused_until = max(self._paused_until, paused_until)
 
@@ -112,10 +117,12 @@ class Company:
 
     def pause(self, now: float) -> None:
         """Nobody is last for a while: one that was had next to nothing of a processor."""
+        if now < self._paused_until:  # it began before
+            return
         again = now - self._paused_until < 2 * self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS) if again else PAUSE_SECONDS
+        self._pause = min(LONGER * self._pause, LONGEST_PAUSE_SECONDS) if again else PAUSE_SECONDS
         self._paused_until = now + self._pause
-        logger.warning("something else has the processors: for %.0f s nobody computes in idle time only", self._pause)
+        logger.warning("who computes in idle time only had no processor: for %.0f s nobody does", self._pause)
         if self._neighbours is not None:
             self._neighbours.pause(self._paused_until)
 

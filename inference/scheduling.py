@@ -200,6 +200,7 @@ class EngineThreads:
         if rank is Rank.LAST and self._busy >= self._most:
             return []
         found, now = [], time.monotonic()
+        self._company.look(now)
         for tenant_id in self._turns.waiting:
             if (its := self._company.rank(tenant_id, now)) is rank:
                 found.append(tenant_id)

@@ -89,7 +89,7 @@ def test_where_there_is_no_idle_time_all_compute_alike() -> None:
 def test_a_pause_is_told_to_the_operator(caplog: pytest.LogCaptureFixture) -> None:
     Company(ENGINES).pause(0.0)
     assert [record.getMessage() for record in caplog.records] == [
-        "something else has the processors: for 60 s nobody computes in idle time only"
+        "who computes in idle time only had no processor: for 2 s nobody does"
     ]
 
 
@@ -103,11 +103,21 @@ def test_nobody_is_last_for_a_while_after_one_starved_and_longer_each_time() -> 
         assert ranks(found, now, "flood", "quiet") == [Rank.COMMON, Rank.FIRST]
         now = asking(found, both, begun=now, seconds=0.2)
         assert found.rank("flood", now) is Rank.LAST
-        pause = min(2 * pause, company.LONGEST_PAUSE_SECONDS)
+        pause = min(company.LONGER * pause, company.LONGEST_PAUSE_SECONDS)
     assert pause == company.LONGEST_PAUSE_SECONDS
     now = asking(found, both, begun=now + 3 * pause)
     found.pause(now)
     assert found.rank("flood", asking(found, both, begun=now + PAUSE_SECONDS)) is Rank.LAST
+
+
+def test_two_that_starve_at_once_are_one_pause(caplog: pytest.LogCaptureFixture) -> None:
+    found = Company(ENGINES)
+    now = asking(found, {"flood": 0.9, "quiet": 0.02}, begun=0.0)
+    found.pause(now)
+    found.pause(now + PAUSE_SECONDS / 2)
+    assert len(caplog.records) == 1
+    now = asking(found, {"flood": 0.9, "quiet": 0.02}, begun=now, seconds=PAUSE_SECONDS + 0.1)
+    assert found.rank("flood", now) is Rank.LAST
 
 
 class Thread:

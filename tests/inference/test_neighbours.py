@@ -73,11 +73,11 @@ def test_a_flood_is_last_in_each_process_for_a_tenant_that_asks_one_of_them(of: 
     assert [one.rank("flood", now) for one in both] == [Rank.COMMON] * 2
     both[0].served("quiet", now)
     now += READ_EVERY_SECONDS
-    both[1].served("flood", now)
+    both[1].look(now)
     assert both[1].several
     assert [one.rank("flood", now) for one in both] == [Rank.LAST] * 2
     now += COMPANY_SECONDS
-    both[1].served("flood", now)
+    both[1].look(now)
     assert not both[1].several
 
 
@@ -85,5 +85,5 @@ def test_a_pause_is_everybodys(of: Of) -> None:
     both, now = flooded(of, "quiet")
     assert [one.rank("flood", now) for one in both] == [Rank.LAST] * 2
     both[0].pause(now)
-    both[1].served("flood", now + READ_EVERY_SECONDS)
+    both[1].look(now + READ_EVERY_SECONDS)
     assert [one.rank("flood", now + READ_EVERY_SECONDS) for one in both] == [Rank.COMMON] * 2

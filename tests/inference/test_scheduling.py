@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -18,6 +19,7 @@ from pytest_django import Settings
 
 from inference import company, scheduling
 from inference.company import Company, Rank
+from inference.neighbours import READ_EVERY_SECONDS, Neighbours, shared_bytes
 from inference.queueing import HostRows, Queue
 from inference.scheduling import EngineThreads, Turns
 from inference.work import Reply, Work
@@ -257,6 +259,33 @@ def test_all_is_done_however_ranks_change(seed: int, monkeypatch: pytest.MonkeyP
     assert engines.idle
     for lane in lanes:
         lane.ended.get(timeout=0)
+
+
+def test_whom_another_process_serves_is_seen_before_the_next_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not first while it runs: it may be a long one, on the processor of those that are last there."""
+    shared = tmp_path / "shared"
+    shared.write_bytes(bytes(shared_bytes(2)))
+    own, other = (Neighbours(os.open(shared, os.O_RDWR), process=number, processes=2) for number in (0, 1))
+    several: list[bool] = []
+
+    def rank(company: Company, tenant_id: str, now: float) -> Rank:
+        several.append(company.several)
+        return Rank.COMMON
+
+    monkeypatch.setattr(Company, "rank", rank)
+    engines = EngineThreads(threads=1, finish=_ended, neighbours=own)
+    try:
+        lane = Recording("flood")
+        lane.ask(engines, 1)
+        assert not any(several)
+        time.sleep(2 * READ_EVERY_SECONDS)
+        other.served("quiet", time.monotonic())
+        lane.ask(engines, 1)
+        assert several[-1]
+    finally:
+        engines.stop()
 
 
 @pytest.mark.skipif(not priority.IDLE_TIME, reason="only Linux has idle time")
