@@ -7,7 +7,7 @@ While several tenants ask, batches are short, and who had more than its even sha
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -109,7 +109,11 @@ class Turns:
 
 
 class EngineThreads:
-    """A few threads of each rank over many lanes."""
+    """A few threads of each rank over many lanes.
+
+    Of one lane no more batches run at a time than there are threads of a rank, though its rank may change meanwhile:
+    an engine may be in memory once for each of them.
+    """
 
     def __init__(self, *, threads: int, finish: Finish, neighbours: Neighbours | None = None) -> None:
         self._finish = finish
@@ -117,6 +121,7 @@ class EngineThreads:
         self._most = threads
         self._company = Company(threads, neighbours=neighbours, ranks=priority.IDLE_TIME)
         self._busy = 0
+        self._running: Counter[int] = Counter()
         self._passed, self._pass_again = "", 0.0
         self._lock = threading.Lock()
         self._wake = {rank: threading.Condition(self._lock) for rank in Rank}
@@ -138,8 +143,11 @@ class EngineThreads:
     def announce(self, lane: Lane) -> None:
         """Says that the lane has work."""
         with self._lock:
-            if self._turns.add(lane):
-                self._wake[self._company.rank(lane.tenant_id, time.monotonic())].notify()
+            self._announce(lane)
+
+    def _announce(self, lane: Lane) -> None:
+        if self._running[id(lane)] < self._most and self._turns.add(lane):
+            self._wake[self._company.rank(lane.tenant_id, time.monotonic())].notify()
 
     def passed_by(self, tenant_id: str, now: float) -> None:
         """Says that a tenant was served without these threads: it is company for those that have work for them."""
@@ -169,10 +177,7 @@ class EngineThreads:
                 alone = len(batch) == 1 and lane.was_alone and self._busy == 1 and not len(self._turns)
                 lane.run(batch, alone=alone and rank is not Rank.LAST, short=short)
             ended = batching.ended(batch)
-            # Before it is idle, else the loop would take what is left; and what was too much beside this may run now.
-            if len(ended) < len(batch) or lane.queue.ready:
-                self.announce(lane)
-            self._ran(lane.tenant_id, started, starves=hunger is not None and hunger.starves())
+            self._ran(lane, started, left=len(ended) < len(batch), starves=hunger is not None and hunger.starves())
             if ended:
                 self._finish(lane, ended)
             del lane, batch, ended  # a thread that waits holds no version in memory
@@ -185,6 +190,7 @@ class EngineThreads:
                 self._wake[rank].wait()
             self._company.served(lane.tenant_id, time.monotonic())
             self._busy += 1
+            self._running[id(lane)] += 1
             if rank is Rank.LAST and len(self._turns):
                 self._wake[rank].notify()  # one that was woken may have found no processor left
             return lane
@@ -208,12 +214,18 @@ class EngineThreads:
                 self._wake[its].notify()
         return found
 
-    def _ran(self, tenant_id: str, started: float, *, starves: bool) -> None:
+    def _ran(self, lane: Lane, started: float, *, left: bool, starves: bool) -> None:
         with self._lock:
             now = time.monotonic()
             self._busy -= 1
-            self._turns.charge(tenant_id, now - started)
-            self._company.charge(tenant_id, now - started, now)
+            self._running[id(lane)] -= 1
+            # With the same lock, else the loop would take what is left; and what was too much beside this may run now.
+            if left or lane.queue.ready:
+                self._announce(lane)
+            if not self._running[id(lane)]:
+                del self._running[id(lane)]
+            self._turns.charge(lane.tenant_id, now - started)
+            self._company.charge(lane.tenant_id, now - started, now)
             if starves:
                 self._company.pause(now)
 

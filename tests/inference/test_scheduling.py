@@ -25,6 +25,8 @@ from inference.scheduling import EngineThreads, Turns
 from inference.work import Reply, Work
 from modelhub import priority
 
+REQUESTS = 200
+
 
 @dataclass(eq=False)
 class Lane:
@@ -237,6 +239,42 @@ def test_who_is_first_begins_beside_who_is_last_but_not_the_other_way_round(
     assert again.begun.wait(30)
     again.end.set()
     again.ended.get(timeout=30)
+
+
+class Counting(Recording):
+    """One that says how many of its batches run at the same time at most."""
+
+    running = most = 0
+
+    def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
+        with self.queue.host.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        time.sleep(1e-3)
+        with self.queue.host.lock:
+            self.running -= 1
+        super().run(batch, alone=alone)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_lane_runs_no_more_batches_at_a_time_than_there_are_threads(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its rank is meanwhile: for each of them an engine may be in memory once, and stays there."""
+    drawn = random.Random(0)
+    monkeypatch.setattr(Company, "rank", lambda company, tenant_id, now: drawn.choice(list(Rank)))
+    engines = EngineThreads(threads=threads, finish=_ended)
+    host = HostRows(2 * REQUESTS)
+    lane = Counting("t", queue=Queue(best_rows=1, limit=REQUESTS, host=host, tenant_id="t"))
+    try:
+        for _ in range(REQUESTS):
+            lane.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
+            engines.announce(lane)
+        for _ in range(REQUESTS):
+            lane.ended.get(timeout=30)
+    finally:
+        engines.stop()
+    assert lane.most == threads
 
 
 @pytest.mark.parametrize("seed", range(4))
