@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.engines.base import BadRows, Engine, Tensor, Tensors
+from inference.engines.base import BadRows, Engine, Tensors, Unwritten, run_unwritten
 from inference.work import Reply, Work
 from tenants.errors import Refusal
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Gives raw work that has come meanwhile and fits into so many rows.
 More = Callable[[int], list[Work]]
-# Makes the rows of works ready; works that join are appended to the list.
-Prepare = Callable[[list[Work], More | None], Tensors]
+# Reads the raw rows of works; works that join are appended to the list.
+Prepare = Callable[[list[Work], More | None], Unwritten]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ def _attempt(
     group: list[Work], engine: Engine, joining: Joining, prepare: Prepare | None, more: More | None = None
 ) -> None:
     try:
-        inputs = None if prepare is None else prepare(group, more)
-        _run_ready([work for work in group if work.error is None], engine, joining, inputs)
+        rows = None if prepare is None else prepare(group, more)
+        _run_ready([work for work in group if work.error is None], engine, joining, rows)
     except BadRows as bad:
         left = [work for work in group if work.error is None]
         _refuse(left, bad)
@@ -162,40 +162,39 @@ def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
     return list(groups.values())
 
 
-def fill(works: list[Work], buffer: Tensor, prepare: Callable[[Any, Tensor], None], more: More | None = None) -> Tensor:
-    """Prepares the raw rows of all works into the buffer, one under the other, and gives the rows that are filled.
+def read(works: list[Work], one: Callable[[Any], Any], *, most: int = 0, more: More | None = None) -> list[Any]:
+    """What the raw rows of all works hold, each read by `one`, one under the other.
 
-    What `more` gives when these are ready is added to the works, until they are as many rows as the buffer has. The
-    rows of a work that has a bad one are taken back, and the work has its error.
+    What `more` gives when these are read is added to the works, until they are `most` rows. A work that has a bad row
+    has its error, and none of its rows is there.
     """
-    filled = seen = 0
+    found: list[Any] = []
+    seen = 0
     for work in works:  # the list may grow
-        end = filled
         seen += work.rows
         try:
             if work.error is None:
-                for raw in work.raw:
-                    prepare(raw, buffer[end])
-                    end += 1
+                found += [one(raw) for raw in work.raw]
         except Refusal as refusal:
             work.error = refusal
         except Exception as error:
             logger.exception("a request failed alone in its batch")
             work.error = error
-        else:
-            filled = end
-        if more is not None and work is works[-1]:
-            works += more(len(buffer) - seen)
-    return buffer[:filled]
+        if more is not None and work is works[-1] and seen < most:
+            time.sleep(0)  # lets the event loop bring what has come
+            works += more(most - seen)
+    return found
 
 
-def _run_ready(ready: list[Work], engine: Engine, joining: Joining, inputs: Tensors | None) -> None:
+def _run_ready(ready: list[Work], engine: Engine, joining: Joining, rows: Unwritten | None) -> None:
     if not ready:
         return
-    if not joining.batched:
+    if rows is not None:
+        _answer_each(ready, run_unwritten(engine, rows))
+    elif not joining.batched:
         _answer(ready[0], engine.run(ready[0].inputs or {}))
     else:
-        _answer_each(ready, _run_rows(inputs or _joined(ready), engine, joining.nothing))
+        _answer_each(ready, _run_rows(_joined(ready), engine, joining.nothing))
 
 
 def _joined(ready: list[Work]) -> Tensors:

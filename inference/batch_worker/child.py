@@ -24,7 +24,7 @@ from inference.batch_worker.task import LINES_FILE, Task
 from inference.batching import Joining
 from inference.cells import column
 from inference.engines import measuring, piped
-from inference.engines.base import Engine, Tensors, blank
+from inference.engines.base import Engine, Tensors, Unwritten
 from inference.engines.catalog import ENGINES
 from inference.engines.piped import Piped
 from inference.work import Reply, Work
@@ -154,10 +154,9 @@ class _Version:
         answer = speaker.answer({name: rows[0, ...] for name, rows in outputs.items()})
         return Reply(orjson.dumps(answer, default=_plain))
 
-    def _prepare(self, works: list[Work], more: batching.More | None) -> Tensors:
+    def _prepare(self, works: list[Work], more: batching.More | None) -> Unwritten:
         assert self._served is not None
-        spec = self._signature.inputs[0]
-        return {spec.name: batching.fill(works, blank(spec, len(works)), self._served.prepare, more)}
+        return Unwritten(self._signature.inputs[0], batching.read(works, self._served.read), self._served.write)
 
 
 def _given(example: Example, name: str) -> Any:

@@ -1,7 +1,7 @@
 """What an engine is: it loads one version's file and runs rows through it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,24 @@ class BadRows(Exception):
     def __init__(self, refusals: Mapping[int, Refusal]) -> None:
         super().__init__(f"{len(refusals)} rows were refused")
         self.refusals = refusals
+
+
+class Unwritten:
+    """Rows of a model's one input, read but yet to be written as the model takes them, each by `write`.
+
+    `shape` is that of all of them, (rows, ...).
+    """
+
+    def __init__(self, spec: TensorSpec, rows: list[Any], write: Callable[[Any, Tensor], None]) -> None:
+        self.spec = spec
+        self.shape = (len(rows), *spec.shape[1:])
+        self._rows = rows
+        self._write = write
+
+    def write_into(self, tensor: Tensor) -> None:
+        """Writes them into a tensor of their shape, once: each is let go at once, or its memory would turn cold."""
+        while self._rows:
+            self._write(self._rows.pop(), tensor[len(self._rows)])
 
 
 class Engine(Protocol):
@@ -48,6 +66,23 @@ class Engine(Protocol):
     def close(self) -> None:
         """Gives back what it holds; nobody runs it any more."""
         ...
+
+
+class InPlace(Engine, Protocol):
+    """An engine that has rows written where it reads them, which spares a copy of all that a batch takes."""
+
+    def run_unwritten(self, rows: Unwritten) -> dict[str, Tensor]:
+        """Rows of the one input to outputs by name, each of shape (rows, ...)."""
+        ...
+
+
+def run_unwritten(engine: Engine, rows: Unwritten) -> Tensors:
+    """Runs rows that are written where the engine reads them if it is `InPlace`, else into a tensor of their own."""
+    if hasattr(engine, "run_unwritten"):
+        return cast(InPlace, engine).run_unwritten(rows)
+    tensor = np.empty(rows.shape, rows.spec.numpy)
+    rows.write_into(tensor)
+    return engine.run({rows.spec.name: tensor})
 
 
 def blank(spec: TensorSpec, rows: int | None, typical: Sequence[int] = ()) -> Tensor:

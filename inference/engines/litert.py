@@ -9,7 +9,7 @@ from typing import Any
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from inference.engines import litert_library
-from inference.engines.base import Tensor, Tensors
+from inference.engines.base import Tensor, Tensors, Unwritten
 from modelhub.signatures import Signature, TensorSpec
 
 logger = logging.getLogger(__name__)
@@ -31,18 +31,28 @@ class LiteRT:
         self._free.append(self._made())
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
-        try:
-            model = self._free.pop()
-        except IndexError:
-            model = self._made()
+        model = self._taken()
         try:
             return model.run(inputs)
         finally:
             self._free.append(model)
 
+    def run_unwritten(self, rows: Unwritten) -> dict[str, Tensor]:
+        model = self._taken()
+        found = model.run_unwritten(rows)
+        self._free.append(model)  # not one that failed: the traceback may have a piece of its memory
+        return found
+
     def close(self) -> None:
         """Gives back the interpreters, and with them what the largest batch so far took; the next run makes one."""
         self._free.clear()
+
+    def _taken(self) -> "_Interpreter":
+        """An interpreter that nobody else runs meanwhile; who has it gives it back."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._made()
 
     def _made(self) -> "_Interpreter":
         return _Interpreter.load(self._path, self._signature, self._threads)
@@ -71,20 +81,29 @@ class _Interpreter:
         )
 
     def run(self, inputs: Tensors) -> dict[str, Tensor]:
-        shapes = [inputs[name].shape for name, _ in self.inputs]
-        if shapes != self.shapes:
-            self._shape_for(inputs)
-            self.shapes = shapes
+        self._shape_for([inputs[name].shape for name, _ in self.inputs])
         for name, index in self.inputs:
             self.interpreter.set_tensor(index, inputs[name])
+        return self._invoked()
+
+    def run_unwritten(self, rows: Unwritten) -> dict[str, Tensor]:
+        self._shape_for([rows.shape])
+        ((_, index),) = self.inputs
+        rows.write_into(self.interpreter.tensor(index)())  # which nobody may have any more when the interpreter runs
+        return self._invoked()
+
+    def _invoked(self) -> dict[str, Tensor]:
         self.interpreter.invoke()
         return {name: self.interpreter.get_tensor(index) for name, index in self.outputs}
 
-    def _shape_for(self, inputs: Tensors) -> None:
+    def _shape_for(self, shapes: list[tuple[int, ...]]) -> None:
+        if shapes == self.shapes:
+            return
         self.shapes = []
-        for name, index in self.inputs:
-            self.interpreter.resize_tensor_input(index, inputs[name].shape)
+        for (_, index), shape in zip(self.inputs, shapes, strict=True):
+            self.interpreter.resize_tensor_input(index, shape)
         self.interpreter.allocate_tensors()
+        self.shapes = shapes
 
 
 def _shaped(path: Path, threads: int) -> Any:

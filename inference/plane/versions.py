@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inference import batching
 from inference.batching import Joining, More
-from inference.engines.base import Tensor, Tensors, blank
+from inference.engines.base import Tensors, Unwritten, blank
 from inference.engines.piped import Piped
 from inference.plane import loading
 from inference.plane.directory import VersionEntry
@@ -84,7 +83,6 @@ class LoadedVersion:
             batched=self.batched,
             nothing=None if self.pipeline is None else {spec.name: blank(spec, 0) for spec in entry.signature.outputs},
         )
-        self._of_thread = threading.local()
 
     def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
         """Runs one batch, in the thread that calls; `alone` says that nothing else wants the processors.
@@ -139,17 +137,11 @@ class LoadedVersion:
             with contextlib.suppress(IndexError):  # another thread was faster
                 self._to_close.pop().close()
 
-    def prepare(self, works: list[Work], more: More | None) -> Tensors:
-        """The raw rows of these works, and of what joins them, as the one input tensor, in a buffer of the thread."""
+    def prepare(self, works: list[Work], more: More | None) -> Unwritten:
+        """The raw rows of these works, and of what joins them, for the one input."""
         assert self.served is not None
-        spec = self.entry.signature.inputs[0]
-        rows = sum(work.rows for work in works)
-        buffer: Tensor | None = getattr(self._of_thread, "buffer", None)
-        if buffer is None or len(buffer) < rows:
-            buffer = blank(spec, max(rows, self.measured.best_rows))
-            if rows <= self.measured.best_rows:
-                self._of_thread.buffer = buffer
-        return {spec.name: batching.fill(works, buffer, self.served.prepare, more)}
+        rows = batching.read(works, self.served.read, most=self.measured.best_rows, more=more)
+        return Unwritten(self.entry.signature.inputs[0], rows, self.served.write)
 
     def _more(self, rows: int) -> list[Work]:
         return self.queue.take_more(rows, time.monotonic())

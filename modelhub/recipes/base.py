@@ -124,20 +124,24 @@ class Served(Protocol):
 
     @property
     def content_types(self) -> tuple[str, ...]:
-        """The media types of raw input that `prepare` reads."""
+        """The media types of raw input that `read` takes."""
         ...
 
     @property
     def pixels(self) -> tuple[int, ...]:
-        """The shape of one row of uint8 that `prepare` takes besides files; () if it takes files only."""
+        """The shape of one row of uint8 that `read` takes besides files; () if it takes files only."""
         ...
 
-    def prepare(self, raw: bytes | Row, into: Row) -> None:
-        """Writes raw input as it came into the model's input for one row; the same code as at training."""
+    def read(self, raw: bytes | Row) -> Row:
+        """Raw input as it came, decoded, which is what takes long; the same code as at training."""
+        ...
+
+    def write(self, found: Row, into: Row) -> None:
+        """Writes what was read into the model's input for one row."""
         ...
 
     def is_quick(self, raw: bytes | Row) -> bool:
-        """Whether to prepare this raw input surely takes no more than a fraction of a millisecond."""
+        """Whether to read this raw input surely takes no more than a fraction of a millisecond."""
         ...
 
     def answer(self, outputs: Mapping[str, NDArray[np.generic]]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class _Version:
         rows = np.empty((len(examples), *spec.shape[1:]), spec.numpy)
         assert self._served is not None
         for row, example in zip(rows, examples, strict=True):
-            self._served.prepare(example.inputs[spec.name], row)
+            self._served.write(self._served.read(example.inputs[spec.name]), row)
         return {spec.name: rows}
 
     @staticmethod

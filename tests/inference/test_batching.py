@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching import Joining, More, Prepare, fill, run
-from inference.engines.base import BadRows, Tensor, Tensors
+from inference.batching import Joining, More, Prepare, read, run
+from inference.engines.base import BadRows, Tensor, Tensors, Unwritten
 from inference.work import Reply, Work
+from modelhub.signatures import TensorSpec
 from tenants.errors import DeadlineExceeded, Invalid
 from tests.inference.works import Doubling, queue, work
 
@@ -121,12 +122,12 @@ def test_work_past_its_deadline_is_not_run() -> None:
 
 
 def test_one_bad_row_fails_alone() -> None:
-    def one(raw: bytes, into: Tensor) -> None:
+    def one(raw: bytes) -> float:
         if raw == b"bad":
             raise Invalid("no picture")
-        into[:] = float(raw)
+        return float(raw)
 
-    prepare = _filling(8, one)
+    prepare = _reading(8, one)
 
     works = [
         Work(
@@ -178,14 +179,14 @@ def test_a_request_that_the_engine_cannot_run_fails_alone() -> None:
 def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_one_ends_it() -> None:
     prepared: list[int] = []
 
-    def one(raw: int, into: Tensor) -> None:
+    def one(raw: int) -> int:
         if raw < 0:
             raise Invalid("no picture")
-        into[:] = raw
+        return raw
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
+    def prepare(works: list[Work], more: More | None) -> Unwritten:
         prepared.append(sum(each.rows for each in works))
-        return {"x": fill(works, np.empty((2, 1), np.float32), one, more)}
+        return _reading(2, one)(works, more)
 
     for raw, ended in (((1, 2, 3), Reply(b"[2.0, 4.0, 6.0]")), ((1, 2, -1, 4, 5), None)):
         lane, engine, prepared[:] = queue(best=2), Doubling(), []
@@ -200,13 +201,17 @@ def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_on
         assert prepared == [2, 1] if ended else [2, 2]
 
 
-def _filling(rows: int, one: Callable[[Any, Tensor], None]) -> Prepare:
-    """Prepares files into a buffer of so many rows, each by `one`."""
+def _reading(most: int, one: Callable[[Any], Any]) -> Prepare:
+    """Reads files by `one`, until they are so many rows with those that join."""
 
-    def prepare(works: list[Work], more: More | None) -> dict[str, Tensor]:
-        return {"x": fill(works, np.empty((rows, 1), np.float32), one, more)}
+    def prepare(works: list[Work], more: More | None) -> Unwritten:
+        return Unwritten(TensorSpec("x", "float32", (-1, 1)), read(works, one, most=most, more=more), _write)
 
     return prepare
+
+
+def _write(found: Any, into: Tensor) -> None:
+    into[:] = found
 
 
 def _raw(*values: int, bad: bool = False) -> Work:
@@ -219,12 +224,12 @@ def test_what_comes_while_files_are_decoded_joins_the_batch_and_no_more_than_fit
     lane, engine = queue(best=4), Doubling()
     late = [_raw(2), _raw(3, bad=True), _raw(4, 5), _raw(6)]
 
-    def one(raw: Any, into: Tensor) -> None:
+    def one(raw: Any) -> float:
         if late:  # another request comes while this one is decoded
             lane.put(late.pop(0))
-        into[:] = float(raw)
+        return float(raw)
 
-    prepare = _filling(4, one)
+    prepare = _reading(4, one)
 
     first, others = _raw(1), list(late)
     lane.put(first)
@@ -242,19 +247,37 @@ def test_what_comes_while_files_are_decoded_joins_the_batch_and_no_more_than_fit
     assert (lane.rows, lane.host.queued) == (0, 0)
 
 
+def test_what_the_event_loop_has_to_bring_is_let_in_though_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane, engine = queue(best=2), Doubling()
+    late = [_raw(2), _raw(3)]
+
+    def gives_way(seconds: float) -> None:
+        assert seconds == 0
+        lane.put(late.pop(0))
+
+    monkeypatch.setattr(time, "sleep", gives_way)
+    first = _raw(1)
+    lane.put(first)
+    batch = lane.take(0)
+    prepare = _reading(2, float)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), more=lambda rows: lane.take_more(rows, 0))
+    assert [one.answer for one in batch] == [Reply(b"[2.0]"), Reply(b"[4.0]")]
+    assert len(late) == 1  # a full batch waits for nobody
+
+
 def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones_are_told() -> None:
     lane, engine = queue(best=8), Doubling()
     gone, late, tensor = _raw(2), _raw(3), work(4)
     late.deadline = 1.0
     gone.abandoned = True
 
-    def one(raw: Any, into: Tensor) -> None:
+    def one(raw: Any) -> float:
         if not lane:
             for each in (gone, late, tensor):
                 lane.put(each)
-        into[:] = float(raw)
+        return float(raw)
 
-    prepare = _filling(8, one)
+    prepare = _reading(8, one)
 
     first = _raw(1)
     lane.put(first)
@@ -270,14 +293,14 @@ def test_what_joins_a_short_batch_makes_it_no_longer_whatever_the_buffer_holds()
     lane, engine = queue(best=8), Doubling()
     first, late = _raw(1), [_raw(2), _raw(3)]
 
-    def one(raw: Any, into: Tensor) -> None:
+    def one(raw: Any) -> float:
         while late:
             lane.put(late.pop(0))
-        into[:] = float(raw)
+        return float(raw)
 
     lane.put(first)
     batch = lane.take(0)
-    prepare = _filling(8, one)
+    prepare = _reading(8, one)
     run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), more=lambda rows: lane.take_more(rows, 0))
     assert engine.batches == [2]
 
@@ -287,12 +310,12 @@ def test_beside_tensors_files_join_only_as_far_as_the_best_batch() -> None:
     tensors, first, second = work(1, 2), _raw(3), _raw(4)
     late = [second, _raw(5)]
 
-    def one(raw: Any, into: Tensor) -> None:
+    def one(raw: Any) -> float:
         if late:
             lane.put(late.pop(0))
-        into[:] = float(raw)
+        return float(raw)
 
-    prepare = _filling(4, one)
+    prepare = _reading(4, one)
 
     lane.put(tensors)
     lane.put(first)
@@ -313,12 +336,12 @@ def test_after_an_engine_failed_what_joined_is_tried_alone_too() -> None:
 
     joins = [_raw(2), _raw(3)]
 
-    def one(raw: Any, into: Tensor) -> None:
+    def one(raw: Any) -> float:
         while joins:
             lane.put(joins.pop(0))
-        into[:] = float(raw)
+        return float(raw)
 
-    prepare = _filling(4, one)
+    prepare = _reading(4, one)
 
     first, bad, good = _raw(1), *joins
     lane.put(first)

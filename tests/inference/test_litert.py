@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inference.engines import litert_library
-from inference.engines.base import Tensors
+from inference.engines.base import Tensor, Tensors, Unwritten
 from inference.engines.litert import LiteRT
 from inference.engines.litert_library import PREPARE, Delegate, Failed, Library, TfLiteDelegate
 from modelhub.signatures import Signature, TensorSpec
@@ -49,6 +49,10 @@ def some(signature: Signature, rows: int, others: int, seed: int) -> Tensors:
     return {spec.name: random.normal(size=shapes[spec.name]).astype(spec.numpy) for spec in signature.inputs}
 
 
+def _copied(row: Tensor, into: Tensor) -> None:
+    into[:] = row
+
+
 @pytest.mark.parametrize("name", SIGNATURES)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_same_numbers_as_a_plain_interpreter(
@@ -66,6 +70,30 @@ def test_the_same_numbers_as_a_plain_interpreter(
         }
         for output in expected:
             assert np.array_equal(found[output], expected[output]), (output, rows)
+
+
+def test_rows_written_where_the_engine_reads_them_give_the_numbers_of_a_tensor(model_files: dict[str, Path]) -> None:
+    engine, reference = (LiteRT(path=model_files["tiny.tflite"], signature=FOUR) for _ in range(2))
+    (spec,) = FOUR.inputs
+    for seed, rows in enumerate([1, 3, 3, 8, 2, 1]):
+        given = some(FOUR, rows, 0, seed)
+        found = engine.run_unwritten(Unwritten(spec, list(given["x"]), _copied))
+        assert np.array_equal(found["y"], reference.run(given)["y"]), rows
+        other = some(FOUR, 4, 0, 10 + seed)  # by turns with tensors, of other shapes and of the same
+        assert np.array_equal(engine.run(other)["y"], reference.run(other)["y"]), rows
+
+
+def test_after_rows_that_could_not_be_written_the_engine_answers(model_files: dict[str, Path]) -> None:
+    def refuses(row: Tensor, into: Tensor) -> None:
+        raise ValueError("not this row")
+
+    engine = LiteRT(path=model_files["tiny.tflite"], signature=FOUR)
+    given = some(FOUR, 2, 0, seed=0)
+    expected = engine.run(given)["y"]
+    with pytest.raises(ValueError, match="not this row") as kept:  # whose traceback has the interpreter's memory
+        engine.run_unwritten(Unwritten(FOUR.inputs[0], list(given["x"]), refuses))
+    assert np.array_equal(engine.run(given)["y"], expected)
+    del kept
 
 
 @pytest.mark.parametrize(("rows", "others"), [(0, 3), (4, 0)])

@@ -150,7 +150,8 @@ def test_fewer_than_two_classes_are_refused_in_words(classes: tuple[str, ...]) -
 def test_a_picture_is_prepared_as_it_was_for_training() -> None:
     data = zips.picture(1, height=90, width=200)
     prepared = np.empty((150, 150, 3), np.float32)
-    RECIPE.served(MANIFEST).prepare(data, prepared)
+    served = RECIPE.served(MANIFEST)
+    served.write(served.read(data), prepared)
     row = recipe.pixels_of(data, height=150, width=150, max_pixels=10**6)
     assert row.shape == (150, 150, 3)
     assert row.dtype == np.uint8
@@ -161,7 +162,7 @@ def test_a_picture_is_prepared_as_it_was_for_training() -> None:
 
 def test_what_is_no_picture_is_refused() -> None:
     with pytest.raises(NotAPicture):
-        RECIPE.served(MANIFEST).prepare(b"not a picture", np.empty((150, 150, 3), np.float32))
+        RECIPE.served(MANIFEST).read(b"not a picture")
 
 
 @pytest.mark.parametrize(("score", "label"), [(0.0, "cat"), (0.4999, "cat"), (0.5, "dog"), (1.0, "dog")])

@@ -138,15 +138,19 @@ class ServedPictures:
     pixels: tuple[int, ...]
     content_types: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
 
-    def prepare(self, raw: bytes | NDArray[np.uint8], into: NDArray[np.float32]) -> None:
-        """A JPEG, PNG or WebP file, or its uint8 pixels of the shape `pixels`, into float32 of that shape, 0 to 1.
+    def read(self, raw: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A JPEG, PNG or WebP file as uint8 of the shape `pixels`, which it may be already.
 
         Raises pictures.NotAPicture.
         """
+        if not isinstance(raw, bytes):
+            return raw
         height, width, _ = self.pixels
-        if isinstance(raw, bytes):
-            raw = pixels_of(raw, height=height, width=width, max_pixels=self.max_pixels)
-        np.multiply(raw, SCALE, out=into)
+        return pixels_of(raw, height=height, width=width, max_pixels=self.max_pixels)
+
+    def write(self, found: NDArray[np.uint8], into: NDArray[np.float32]) -> None:
+        """Pixels of 0 to 255 into float32 of their shape, 0 to 1."""
+        np.multiply(found, SCALE, out=into)
 
     def is_quick(self, raw: bytes | NDArray[np.uint8]) -> bool:
         return pictures.is_small(raw) if isinstance(raw, bytes) else True
