@@ -38,7 +38,7 @@ class Unwritten:
         self._write = write
 
     def write_into(self, tensor: Tensor) -> None:
-        """Writes them into a tensor of their shape, once: each is let go at once, or its memory would turn cold."""
+        """Writes them into a tensor of their shape, once: each is let go when it is written."""
         while self._rows:
             self._write(self._rows.pop(), tensor[len(self._rows)])
 

@@ -289,7 +289,7 @@ def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones
     assert lane.take(0) == [tensor]
 
 
-def test_what_joins_a_short_batch_makes_it_no_longer_whatever_the_buffer_holds() -> None:
+def test_what_joins_a_short_batch_makes_it_no_longer_whatever_more_would_be_read() -> None:
     lane, engine = queue(best=8), Doubling()
     first, late = _raw(1), [_raw(2), _raw(3)]
 
