@@ -13,6 +13,7 @@ BENCHMARKS = {
 # Too long to be among all, or of the host rather than of us; they are run when they are named.
 LONG = {
     "host": "whether this host leaves a process that wakes up now and then without a processor",
+    "batch_sizes": "whether the best batch of the seed CNN comes out the same each time it is measured",
     "peers": "ours beside other servers of models, each installed in an environment of its own",
     "lone": "how long one caller waits who asks now and then",
     "ledger": "metering's cost, events a second into the rollup, a month's usage and invoice",

@@ -6,13 +6,15 @@ the one that answers a lone row soonest.
 """
 
 import importlib.metadata
+import itertools
 import logging
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ MEASURE_SECONDS = 0.03
 # What is so quick that it runs more often in that time is known after fewer runs; what is slow runs a few times, too.
 MEASURE_RUNS = 100
 FEWEST_RUNS = 3
-# A moment in which the host is slow falls on some batch sizes; on another pass it falls on others.
-PASSES = 3
+# A host is now quick, now slow, for seconds: sizes are compared within a short pass over all, and over many passes.
+PASSES = 9
+PASS_SECONDS = 0.003
 # After this long no further pass begins.
 LONG_PASS_SECONDS = 1.0
 # Beside other work a host seems slower than it is: a loop that ought to take this long takes longer.
@@ -38,9 +41,9 @@ WORTH = 1.03
 # A candidate this close to the best is as good: then the quicker answer to a lone row decides.
 AS_GOOD = 0.95
 # While other tenants ask, too, a shorter batch will do if it has at least this share of the best one's throughput.
-SHORT_WORTH = 0.8
-# What a batch costs beside its run: handing it to a thread, and its answers back.
-HOP_SECONDS = 150e-6
+SHORT_WORTH = 0.7
+# What a batch costs beside its run: handing it to a thread, its answers back, and waking with caches that are cold.
+HOP_SECONDS = 500e-6
 # A batch that takes longer holds up other tenants for longer than their turns are; but a model that is slow by itself
 # may batch as long as it takes for a few lone rows, else it would never serve more than one of them at a time.
 LONGEST_BATCH_SECONDS = 12e-3
@@ -50,7 +53,7 @@ INLINE_SECONDS = 100e-6
 # Several threads for a lone request must save at least this share of its time.
 ALONE_WORTH = 0.85
 # What is measured, and up to which batch, changes with this number.
-FORMAT = 2
+FORMAT = 3
 RUNTIMES = ("ai-edge-litert", "onnxruntime", "tensorflow")
 
 logger = logging.getLogger(__name__)
@@ -170,21 +173,35 @@ def _and_close(engine: Engine, asked: Asked) -> Seconds:
 
 
 def _by_rows(engine: Engine, asked: Asked) -> Seconds:
-    """Seconds by rows, up to the first batch that is too long to be served: the best of several passes over all.
+    """Seconds by rows, up to the first batch that is too long to be served.
 
     What is slow is timed in one pass: a slow moment matters less to it, and the passes would take minutes.
     """
-    found: dict[int, float] = {}
+    passes: list[Seconds] = []
     began = time.perf_counter()
-    for _ in range(PASSES):
-        if found and time.perf_counter() - began > LONG_PASS_SECONDS:
+    while not passes or (len(passes) < PASSES and time.perf_counter() - began < LONG_PASS_SECONDS):
+        passes.append(_one_pass(engine, asked))
+    return _together(passes)
+
+
+def _one_pass(engine: Engine, asked: Asked) -> Seconds:
+    found: dict[int, float] = {}
+    for rows in BATCH_SIZES if asked.batched else BATCH_SIZES[:1]:
+        inputs = asked.inputs(rows)
+        found[rows] = fastest(partial(engine.run, inputs), seconds=PASS_SECONDS, fewest=1)
+        if found[rows] > longest(found):
             break
-        for rows in BATCH_SIZES if asked.batched else BATCH_SIZES[:1]:
-            inputs = asked.inputs(rows)
-            seconds = fastest(lambda inputs=inputs: engine.run(inputs))  # type: ignore[misc]
-            found[rows] = min(seconds, found.get(rows, seconds))
-            if found[rows] > longest(found):
-                break
+    return found
+
+
+def _together(passes: Sequence[Seconds]) -> Seconds:
+    """Of one row the quickest; of more rows as many times that as it usually was in the same pass, size by size."""
+    found = {1: min(times[1] for times in passes)}
+    for fewer, rows in itertools.pairwise(BATCH_SIZES):
+        in_times = [times[rows] / times[fewer] for times in passes if rows in times]
+        if not in_times:
+            break
+        found[rows] = found[fewer] * statistics.median(in_times)
     return found
 
 
@@ -251,17 +268,17 @@ def _processor() -> str:
     return next(named, platform.processor() or platform.machine())[:100]
 
 
-def fastest(step: Callable[[], object]) -> float:
+def fastest(step: Callable[[], object], *, seconds: float = MEASURE_SECONDS, fewest: int = FEWEST_RUNS) -> float:
     """Seconds of the fastest of several runs, the first left out."""
     step()
     found = float("inf")
-    until = time.perf_counter() + MEASURE_SECONDS
+    until = time.perf_counter() + seconds
     for number in range(1, MEASURE_RUNS + 1):
         started = time.perf_counter()
         step()
         ended = time.perf_counter()
         found = min(found, ended - started)
-        if ended > until and number >= FEWEST_RUNS:
+        if ended > until and number >= fewest:
             break
     return found
 

@@ -1,5 +1,7 @@
 """Which engine serves: what follows from times; a version's candidates are measured once for a kind of host."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from benchmarks import models
 from inference.admin.measurements import EngineMeasurementAdmin
 from inference.engines import measuring, measuring_process
+from inference.engines.base import Tensor
 from inference.engines.measuring import BATCH_SIZES, Asked, Candidate, NothingRuns, Times
 from inference.models import EngineMeasurement
 from modelhub.signatures import Signature, TensorSpec
@@ -28,6 +31,9 @@ TABLES = st.lists(
     min_size=1,
     max_size=4,
 )
+
+
+FOUR_IN_FOUR_OUT = Signature((TensorSpec("x", "float32", (-1, 4)),), (TensorSpec("y", "float32", (-1, 4)),))
 
 
 def times(name: str, *, one: float, four: float, lone_by_two: float = 1.0) -> Times:
@@ -83,15 +89,41 @@ def test_what_is_slow_is_timed_in_one_pass(monkeypatch: pytest.MonkeyPatch, long
     monkeypatch.setattr(measuring, "LONG_PASS_SECONDS", long_pass)
     timed = 0
 
-    def fastest(run: object) -> float:
+    def fastest(run: object, **how_long: float) -> float:
         nonlocal timed
         timed += 1
         return MS
 
     monkeypatch.setattr(measuring, "fastest", fastest)
-    signature = Signature(inputs=(TensorSpec("x", "float32", (-1, 4)),), outputs=(TensorSpec("y", "float32", (-1, 4)),))
-    assert measuring.best_rows(Doubling(), Asked(signature)) == BATCH_SIZES[-1]
+    assert measuring.best_rows(Doubling(), Asked(FOUR_IN_FOUR_OUT)) == BATCH_SIZES[-1]
     assert timed == passes * len(BATCH_SIZES)
+
+
+# How slow the host is in each pass, and sizes on which a slow moment falls, each in another pass.
+PHASES = st.lists(st.floats(1, 1.4), min_size=measuring.PASSES, max_size=measuring.PASSES)
+MOMENTS = st.lists(st.sampled_from(BATCH_SIZES), max_size=2)
+
+
+@given(PHASES, MOMENTS)
+def test_a_host_that_is_now_quick_now_slow_does_not_change_the_best_batch(
+    phases: list[float], moments: list[int]
+) -> None:
+    """8 rows cost twice what 4 cost, as of the seed CNN on a Xeon: what a batch costs besides speaks for 8."""
+    quiet = {1: 1.6 * MS, 2: 2.4 * MS, 4: 4.2 * MS, 8: 8.4 * MS, 16: 16.8 * MS}
+    pass_number = -1
+
+    def fastest(run: Callable[[], dict[str, Tensor]], **how_long: float) -> float:
+        nonlocal pass_number
+        rows = len(run()["y"])
+        pass_number += rows == 1
+        slow = dict(enumerate(moments)).get(pass_number) == rows
+        return quiet[rows] * phases[pass_number] * (1.5 if slow else 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "fastest", fastest)
+        patch.setattr(measuring, "LONG_PASS_SECONDS", math.inf)
+        assert measuring.best_rows(Doubling(), Asked(FOUR_IN_FOUR_OUT)) == 8
+    assert pass_number == measuring.PASSES - 1
 
 
 def test_what_its_pipeline_costs_is_part_of_a_row() -> None:
