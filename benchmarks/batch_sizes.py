@@ -1,6 +1,7 @@
 """Whether the best batch of the seed CNN comes out the same each time it is measured on this host.
 
-python -m benchmarks batch_sizes
+`python -m benchmarks batch_sizes` prints each measurement, and how often each batch size was the best, the short one in
+company, and how many threads a lone row gets.
 """
 
 import tempfile
