@@ -1,7 +1,7 @@
 """Models for benchmarks and tests, made by TensorFlow in a process that ends.
 
 `tiny.tflite`: 4 numbers to 3. `identity.tflite`: a row of 4 numbers to itself. `cnn.int8.tflite` and `cnn.fp32.tflite`:
-the seed CNN with random weights, which cost what trained ones cost; `cnn.onnx` and `cnn.savedmodel.zip` are the same.
+the seed CNN with random weights, written as training writes it; `cnn.onnx` and `cnn.savedmodel.zip` are the same.
 `words.savedmodel.zip`: texts and numbers to upper-case texts, their lengths, and the numbers doubled.
 `mixed.tflite`: rows of numbers and a number to add for each row, to the sums of the rows as float32, whether they are
 positive, and those that are, as many as they happen to be.
@@ -41,8 +41,10 @@ def main() -> None:
             _saved_model(model, draft)
         elif name.endswith(".onnx"):
             convert.onnx_file(model, "image", "score", draft)
+        elif name.startswith("cnn."):
+            convert.litert_file(model, "image", "score", draft, int8=".int8." in name)
         else:
-            draft.write_bytes(_converted(model, int8=".int8." in name))
+            draft.write_bytes(_converted(model))
         draft.rename(folder / name)
 
 
@@ -121,7 +123,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def _converted(model: Any, *, int8: bool) -> bytes:
+def _converted(model: Any) -> bytes:
     """The LiteRT file of a Keras model, or of the function that a module serves."""
     import keras
     import tensorflow as tf
@@ -132,8 +134,6 @@ def _converted(model: Any, *, int8: bool) -> bytes:
         else:
             tf.saved_model.save(model, scratch, signatures={"serving_default": model.serve})
             converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
-        if int8:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
         written = converter.convert()
     assert isinstance(written, bytes)
     return written

@@ -24,20 +24,26 @@ OPSET = 17
 def main(folder: Path, file: str, given: str, answered: str) -> None:
     import keras
 
-    _litert(keras.saving.load_model(folder / KERAS, compile=False), given, answered, folder / file)
+    litert_file(
+        keras.saving.load_model(folder / KERAS, compile=False), given, answered, folder / file, int8=file == INT8
+    )
 
 
-def _litert(model: Any, given: str, answered: str, path: Path) -> None:
+def litert_file(model: Any, given: str, answered: str, path: Path, *, int8: bool) -> None:
+    """Writes a Keras model of one input and one output for LiteRT, its weights as int8 or float32."""
     import tensorflow as tf
+
+    from modelhub.trainer import strips
 
     rows = tf.TensorSpec(model.input_shape, tf.float32, name=given)
     # The converter freezes the variables that it finds at the module; Keras's own wrapper of them it does not know.
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    module.serve = tf.function(lambda **tensors: {answered: model(tensors[given], training=False)}, autograph=False)
+    forward = strips.forward(model)
+    module.serve = tf.function(lambda **tensors: {answered: forward(tensors[given])}, autograph=False)
     function = module.serve.get_concrete_function(**{given: rows})
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT] if path.name == INT8 else []
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if int8 else []
     path.write_bytes(converter.convert())
 
 
