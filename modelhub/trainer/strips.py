@@ -16,6 +16,7 @@ import tensorflow as tf
 # What the convolution makes of a row's strip. Smaller ones would be a little quicker for batches, and slower for one
 # row on several threads, which wait for one another at the end of each operation.
 STRIP_BYTES = 512 * 1024
+# Each strip has operations of its own, which cost a few microseconds each, whatever their size.
 MOST_STRIPS = 64
 FLOAT_BYTES = 4
 

@@ -99,7 +99,9 @@ class TestForward:
     def test_a_model_that_is_no_sequence_stays_as_it_is(self, rows_to_a_strip: Callable[[int], None]) -> None:
         rows_to_a_strip(1)
         given = layers.Input((21, 17, 3))
-        made = keras.Model(given, layers.Flatten()(layers.MaxPooling2D(2)(layers.Conv2D(4, 3)(given))))
+        pooled = layers.MaxPooling2D(2)(layers.Conv2D(4, 3)(given))
+        made = keras.Model(given, layers.Dense(64)(layers.Flatten()(pooled)))
+        assert len(strips.bounds(made.layers[1:5])) == 9
         rows = rows_for(made)
         assert np.array_equal(strips.forward(made)(rows), made(rows, training=False))
 
