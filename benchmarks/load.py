@@ -8,11 +8,13 @@ import itertools
 import select
 import socket
 import statistics
+import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 READ_BYTES = 16 * 1024
+LONGEST_WAIT_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +46,30 @@ def request(path: str, key: str, body: bytes, content_type: str, *, headers: Map
 
 
 def run(port: int, prepared: list[bytes], *, connections: int, seconds: float, warm_up: float = 0.5) -> Load:
-    """Sends the prepared requests in turn on so many connections. Answers but 200 are errors."""
-    poll = select.epoll()
-    sockets = [Connection(port, _endless(prepared, offset)) for offset in range(connections)]
-    by_number = {connection.socket.fileno(): connection for connection in sockets}
-    for number in by_number:
-        poll.register(number, select.EPOLLIN)
+    """Sends the prepared requests in turn on so many connections. Answers but 200 are errors.
+
+    A latency goes from before a request is given to the kernel until all of its answer has been read.
+    """
+    all_of_them = [Connection(port, _endless(prepared, offset)) for offset in range(connections)]
+    ready = _ready(all_of_them)
     begun = time.perf_counter()
     counted_from, until = begun + warm_up, begun + warm_up + seconds
-    for connection in sockets:
-        connection.send(time.perf_counter())
+    for connection in all_of_them:
+        connection.send()
     latencies: list[float] = []
     errors = 0
     now = begun
     while now < until:
-        for number, _ in poll.poll(1):
-            connection = by_number[number]
+        for connection in ready():
             status = connection.receive()
-            now = time.perf_counter()
             if status is None:
                 continue
-            if now >= counted_from:
-                latencies.append(now - connection.sent_at)
+            if connection.received_at >= counted_from:
+                latencies.append(connection.received_at - connection.sent_at)
                 errors += status != b"200"
-            connection.send(now)
+            connection.send()
         now = time.perf_counter()
-    poll.close()
-    for connection in sockets:
+    for connection in all_of_them:
         connection.socket.close()
     cuts = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [float("nan")] * 99
     return Load(
@@ -83,31 +82,48 @@ def run(port: int, prepared: list[bytes], *, connections: int, seconds: float, w
     )
 
 
+def _ready(connections: list["Connection"]) -> Callable[[], Iterable["Connection"]]:
+    """What waits until some of the connections have something to read; a lone one waits by reading it."""
+    if len(connections) == 1:
+        return lambda: connections
+    poll = select.epoll()
+    by_number = {connection.socket.fileno(): connection for connection in connections}
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    return lambda: [by_number[number] for number, _ in poll.poll(LONGEST_WAIT_SECONDS)]
+
+
 def _endless(prepared: list[bytes], offset: int) -> Iterator[bytes]:
     """The prepared requests in turn, over and over, from the one at the offset."""
     return itertools.islice(itertools.cycle(prepared), offset % len(prepared), None)
 
 
 class Connection:
-    """One keep-alive connection with at most one request under way."""
+    """One keep-alive connection with at most one request under way; when that was sent, and when its answer came."""
 
     def __init__(self, port: int, requests: Iterator[bytes]) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sent_at = 0.0
+        # The kernel's own limit: Python's would cost a system call for each answer.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", LONGEST_WAIT_SECONDS, 0))
+        self.sent_at = self.received_at = 0.0
         self._requests = requests
         self._buffer = b""
 
-    def send(self, now: float) -> None:
-        self.send_one(next(self._requests), now)
+    def send(self) -> None:
+        self.send_one(next(self._requests))
 
-    def send_one(self, request: bytes, now: float) -> None:
-        self.sent_at = now
+    def send_one(self, request: bytes) -> None:
+        self.sent_at = time.perf_counter()
         self.socket.sendall(request)
 
     def receive(self) -> bytes | None:
         """The status of a whole answer, or none while more of it is to come."""
-        data = self.socket.recv(READ_BYTES)
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        self.received_at = time.perf_counter()
         if not data:
             raise ConnectionError("the server closed the connection")
         if self._buffer:

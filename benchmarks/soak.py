@@ -160,7 +160,7 @@ class Run:
             period.lateness.append(now - due)
             self._busy[connection] = (asked, due)
             try:
-                connection.send_one(asked.data, now)
+                connection.send_one(asked.data)
             except OSError as error:
                 self._lost(connection, repr(error))
 

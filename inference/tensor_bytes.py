@@ -25,6 +25,7 @@ DATATYPES = {
     BYTES: "BYTES",
 }
 DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+LITTLE_ENDIAN = {dtype: np.dtype(dtype).newbyteorder("<") for dtype in DATATYPES if dtype != BYTES}
 LENGTH = struct.Struct("<I")
 
 
@@ -33,7 +34,7 @@ def decode(data: memoryview, *, dtype: str, shape: tuple[int, ...], name: str) -
     count = prod(shape)
     if dtype == BYTES:
         return _texts(data, count, name).reshape(shape)
-    kind = np.dtype(dtype).newbyteorder("<")
+    kind = LITTLE_ENDIAN[dtype]
     if len(data) != count * kind.itemsize:
         raise Invalid(
             f"inputs.{name}: got {len(data):,} bytes; {DATATYPES[dtype]} of shape {list(shape)} has "

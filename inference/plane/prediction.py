@@ -197,32 +197,46 @@ class Predictions:
         )  # fmt: skip
         if streams.can(exchange, version, call):
             self.streams.check(version.tenant_id)
-            exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
+            self._end_in_time(exchange)
             self.streams.begin(exchange, version, work)
             return
         version.queue.put(work)
-        measured = version.measured
-        if measured.inline and work.rows * measured.seconds[1] < INLINE_SECONDS and not version.is_long(call.bucket):
-            self._flush_soon(version)
-            return
-        exchange.timer = self.loop.call_later(exchange.deadline - now, self.settling.late, exchange)
-        alone = self.engines.idle and version.was_alone
-        if alone and measured.alone_seconds < ALONE_SECONDS and version.is_quick(call):
-            self._flush_soon(version)
+        if self._is_for_loop(version, call):
+            self._flush_soon(exchange, version)
         else:
+            self._end_in_time(exchange)
             self.engines.announce(version)
 
-    def _flush_soon(self, version: LoadedVersion) -> None:
+    def _is_for_loop(self, version: LoadedVersion, call: Call) -> bool:
+        """Whether work that is queued now may run on the loop: it is cheap, or cheap enough for one that is alone."""
+        measured = version.measured
+        if measured.inline and call.rows * measured.seconds[1] < INLINE_SECONDS and not version.is_long(call.bucket):
+            return True
+        alone = self.engines.idle and version.was_alone
+        return alone and measured.alone_seconds < ALONE_SECONDS and version.is_quick(call)
+
+    def _end_in_time(self, exchange: Exchange) -> None:
+        """Sees to it that the caller hears of it when the deadline passes before an answer is there."""
+        if not exchange.done:
+            wait = exchange.deadline - time.monotonic()
+            exchange.timer = self.loop.call_later(wait, self.settling.late, exchange)
+
+    def _flush_soon(self, exchange: Exchange, version: LoadedVersion) -> None:
         """Everything that this turn of the loop brings becomes one batch."""
-        if not version.flushing:
-            version.flushing = True
+        if not version.brought:
             self.loop.call_soon(self._flush, version)
+        version.brought.append(exchange)
 
     def _flush(self, version: LoadedVersion) -> None:
-        """Runs what is queued for a small model on the loop, and a lone request, which two thread hops would delay."""
-        version.flushing = False
+        """Runs what is queued for a small model on the loop, and a lone request, which two thread hops would delay.
+
+        The loop is at nothing else until it has, so no deadline need be watched meanwhile.
+        """
+        brought, version.brought = version.brought, []
         alone = version.queue.rows <= 1 and self.engines.idle
         if version.queue.has_long() or not (version.measured.inline or alone):
+            for exchange in brought:
+                self._end_in_time(exchange)
             self.engines.announce(version)
             return
         self.engines.passed_by(version.tenant_id, time.monotonic())

@@ -57,8 +57,7 @@ class Settling:
     def settle(self, batch: list[Work], *, ran: bool = True) -> None:
         """Records every answer of the batch with one write, and only then lets them go."""
         answered = [work for work in batch if work.error is None and not work.abandoned]
-        if ran and answered:
-            self._count(answered)
+        tally = _tally_of(answered) if ran else None
         try:
             billed = [work.receipt.record(work) for work in answered if isinstance(work.receipt, Exchange)]
             if billed:
@@ -73,6 +72,8 @@ class Settling:
             self.spawn(self._settle_synced(batch))
         else:
             _let_go(batch)
+        if tally is not None:
+            self._count(tally, answered)
 
     def finish(self, exchange: Exchange, error: Exception | None) -> None:
         """The work of an exchange has come to its end: its answer goes back, or its refusal."""
@@ -88,17 +89,17 @@ class Settling:
         assert exchange.key is not None
         now = time.monotonic()
         total_us = int((now - exchange.started) * 1e6)
+        reply = work.answer
+        answer = Answer(
+            200, reply.body, [(b"content-type", reply.content_type), *reply.headers, *self.rate_headers(exchange)]
+        )
+        self._deliver(exchange, answer, total_us)
         queue_us = int((work.taken_at - work.queued_at) * 1e6)
         self.statistics.totals.queue_us[bucket(queue_us)] += 1
         tally.answered(
             rows=work.rows, queue_us=queue_us, compute_us=work.compute_us, total_us=total_us,
             at_ms=exchange.admitted_ms,
         )  # fmt: skip
-        reply = work.answer
-        answer = Answer(
-            200, reply.body, [(b"content-type", reply.content_type), *reply.headers, *self.rate_headers(exchange)]
-        )
-        self._deliver(exchange, answer, total_us)
         if exchange.outputs is not None:
             self._look_again(exchange, work, now)
 
@@ -165,13 +166,17 @@ class Settling:
         self._send(exchange, answer, total_us)
 
     def _deliver(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
-        self._close(exchange)
-        self._send(exchange, answer, total_us)
+        """Sends the answer, and does all that its caller need not wait for after that."""
+        exchange.done = True
+        try:
+            self._send(exchange, answer, total_us)
+        finally:
+            self._close(exchange)
 
     def _send(self, exchange: Exchange, answer: Answer, total_us: int) -> None:
-        self.statistics.totals.delivered(answer.status, total_us)
         answer.headers.append((b"x-request-id", exchange.id.encode()))
         exchange.deliver(answer)
+        self.statistics.totals.delivered(answer.status, total_us)
         if self.observers:
             self._tell(exchange, answer, total_us)
 
@@ -197,14 +202,11 @@ class Settling:
             return None
         return self.statistics.of((key.tenant.id, deployment.name, ""))
 
-    def _count(self, answered: list[Work]) -> None:
-        """A batch that an engine ran, on the count of the first of its requests that is somebody's."""
-        first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
-        if first is None or first.tally is None:
-            return
+    def _count(self, tally: Tally, answered: list[Work]) -> None:
+        """A batch that an engine ran."""
         totals, rows = self.statistics.totals, sum([work.rows for work in answered])
-        first.tally.batches += 1
-        first.tally.batch_rows += rows
+        tally.batches += 1
+        tally.batch_rows += rows
         totals.rows += rows
         totals.batch_rows[bucket(rows)] += 1
         totals.compute_us[bucket(sum([work.compute_us for work in answered]))] += 1
@@ -248,6 +250,12 @@ def refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes
     body, content_type = protocol.render_error(refusal)
     headers = [(name.lower().encode(), value.encode()) for name, value in problems.headers(refusal).items()]
     return Answer(refusal.status, body, [(b"content-type", content_type), *headers, *more])
+
+
+def _tally_of(answered: list[Work]) -> Tally | None:
+    """The tally of a batch: that of the first of its requests that is somebody's."""
+    first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
+    return None if first is None else first.tally
 
 
 def _let_go(batch: list[Work]) -> None:

@@ -24,6 +24,7 @@ from modelhub import heap, priority
 from tenants.errors import Unavailable
 
 if TYPE_CHECKING:
+    from inference.plane.exchange import Exchange
     from inference.protocols.base import Call
 
 RETRY_SECONDS = 5.0
@@ -58,7 +59,8 @@ class Counters:
 class LoadedVersion:
     """A version ready to answer: its engine, its recipe's serving side, and its queue.
 
-    `was_alone` says that the last batch was a lone request: then the next is likely to be one, too.
+    `was_alone` says that the last batch was a lone request: then the next is likely to be one, too. `brought` are the
+    exchanges whose work the event loop runs, or hands on, at the end of its turn.
     """
 
     def __init__(self, entry: VersionEntry, loaded: Loaded, queue: Queue) -> None:
@@ -70,7 +72,7 @@ class LoadedVersion:
         self.measured = loaded.measured
         self.memory_bytes = loaded.memory_bytes
         self.queue = queue
-        self.flushing = False
+        self.brought: list[Exchange] = []
         self.was_alone = True
         self.batched: bool = entry.manifest["serving"].get("batched", True)
         self._alone = loaded.alone

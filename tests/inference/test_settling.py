@@ -135,3 +135,18 @@ def test_an_exchange_whose_outputs_were_kept_is_let_go() -> None:
         assert outputs() is None
     finally:
         gc.enable()
+
+
+def test_an_answer_that_cannot_be_delivered_leaves_its_place_all_the_same() -> None:
+    settled, left = Flooded(0).settling, []
+    exchange = Flooded(0).asked()
+    place: Any = SimpleNamespace(leave=lambda: left.append(True))
+    exchange.place = place
+
+    def broken(answer: Answer) -> None:
+        raise ConnectionResetError
+
+    exchange.deliver = broken
+    with pytest.raises(ConnectionResetError):
+        settled.answer(exchange, Answer(200, b"", []))
+    assert (exchange.done, left) == (True, [True])

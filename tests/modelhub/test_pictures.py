@@ -206,7 +206,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
     data = FILES["progressive"]
     at = data.rindex(b"\xff\xda")
     scan = data[at:-2]
-    with pytest.raises(NotAPicture, match="scans; the limit is 100"):
+    with pytest.raises(NotAPicture, match="more scans than the limit of 100"):
         decode(data[:-2] + scan * 2000 + data[-2:])
 
 
@@ -304,6 +304,8 @@ def test_a_jpeg_is_decoded_as_libjpeg_decodes_it() -> None:
         (FILES["progressive"], False),  # a pass over its pixels for each scan
         (saved(image(), "PNG"), False),
         (saved(image(), "JPEG")[:20], False),
+        (FILES["jpeg"][: FILES["jpeg"].index(b"\xff\xc0") + 8], False),  # cut within its size
+        (FILES["jpeg"][:-2] + FILES["jpeg"][FILES["jpeg"].index(b"\xff\xda") :], False),  # two scans
         (b"", False),
     ],
 )

@@ -225,8 +225,9 @@ def _raw_rows(given: _Given, spec: TensorSpec, version: LoadedVersion) -> tuple[
                 f"inputs.{given.name}: got BYTES of shape {list(given.shape)}; expected one file a row: [rows]."
             )
         return tuple(tensor_bytes.texts(given.array(spec)))
-    if given.datatype == "UINT8" and spec.dtype != "uint8" and version.served.pixels:
-        check_shape(given.shape, TensorSpec(spec.name, "uint8", (-1, *version.served.pixels)), f"inputs.{given.name}")
+    if given.datatype == "UINT8" and spec.dtype != "uint8" and (pixels := version.served.pixels):
+        if given.shape[1:] != pixels:
+            check_shape(given.shape, TensorSpec(spec.name, "uint8", (-1, *pixels)), f"inputs.{given.name}")
         return tuple(given.array(spec))
     return None
 

@@ -159,7 +159,7 @@ class ServedPictures:
         if self.threshold is None:
             return self._largest(np.ravel(outputs["scores"]))
         negative, positive = self.labels
-        score = float(np.ravel(outputs["score"])[0])
+        score = float(outputs["score"].item(0))
         scores = {negative: round(1 - score, 6), positive: round(score, 6)}
         label = positive if score >= self.threshold else negative
         return {"label": label, "score": scores[label], "scores": scores}
