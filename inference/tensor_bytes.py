@@ -1,6 +1,7 @@
 """Tensors as the bytes of the Open Inference Protocol's binary extension: little-endian, row by row."""
 
 import struct
+import sys
 from math import prod
 
 import numpy as np
@@ -26,6 +27,7 @@ DATATYPES = {
 }
 DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 LITTLE_ENDIAN = {dtype: np.dtype(dtype).newbyteorder("<") for dtype in DATATYPES if dtype != BYTES}
+NATIVE_IS_LITTLE = sys.byteorder == "little"
 LENGTH = struct.Struct("<I")
 
 
@@ -49,7 +51,9 @@ def encode(tensor: Tensor) -> bytes:
     """The bytes of a tensor."""
     if tensor.dtype.kind == "O":
         return b"".join([LENGTH.pack(len(one)) + one for one in texts(tensor)])
-    return np.ascontiguousarray(tensor).astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes()
+    if not NATIVE_IS_LITTLE or not tensor.dtype.isnative:
+        tensor = tensor.astype(tensor.dtype.newbyteorder("<"))
+    return tensor.tobytes()
 
 
 def texts(tensor: Tensor) -> list[bytes]:

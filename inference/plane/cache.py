@@ -87,7 +87,9 @@ class Cache:
             del self._kept[key.tenant_id], self._bytes[key.tenant_id]
 
 
-def key_of(tenant_id: str, version_id: str, *, reader: str, headers: Mapping[bytes, bytes], body: bytes) -> Key:
+def key_of(
+    tenant_id: str, version_id: str, *, reader: str, headers: Mapping[bytes, bytes], body: bytes | memoryview
+) -> Key:
     """The key of a request; `reader` names the protocol and verb, since two may read the same bytes differently."""
     digest = hashlib.blake2b(digest_size=32)
     for part in (reader.encode(), *(headers.get(name, b"") for name in READ_BY)):

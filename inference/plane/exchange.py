@@ -30,10 +30,13 @@ HeaderList = list[tuple[bytes, bytes]]
 
 @dataclass(slots=True)
 class Request:
-    """A whole HTTP request; `client` is the address at the other end."""
+    """A whole HTTP request; `client` is the address at the other end.
+
+    A body whose tensors are `seen_in_place` is a view of what came from the socket.
+    """
 
     head: Head
-    body: bytes
+    body: bytes | memoryview
     client: str = ""
 
 

@@ -22,11 +22,13 @@ class Head:
     `key_digest` is the SHA-256 of the API key, none where there is no place for one. `timeout` is how many seconds the
     answer is waited for (`X-Request-Timeout`): infinite if it says nothing, NaN if it says no number above 0. The media
     type of the body is without its parameters, and like its `encoding` in lower case; a body that is `read_quickly`
-    costs little to parse even if it is large: a picture, or tensors behind a little JSON.
+    costs little to parse even if it is large: a picture, or tensors behind a little JSON. Those tensors are
+    `seen_in_place` where they came, without a copy.
     """
 
     __slots__ = (
-        "body_bytes", "content_type", "encoding", "headers", "key_digest", "method", "path", "read_quickly", "timeout",
+        "body_bytes", "content_type", "encoding", "headers", "key_digest", "method", "path", "read_quickly",
+        "seen_in_place", "timeout",
     )  # fmt: skip
 
     def __init__(self, method: str, path: str, headers: Headers, body_bytes: int = 0) -> None:
@@ -38,7 +40,9 @@ class Head:
         self.timeout = _timeout(headers)
         self.content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
         self.encoding = headers.get(b"content-encoding", b"").decode("latin-1").lower()
-        self.read_quickly = self.content_type.startswith("image/") or b"inference-header-content-length" in headers
+        tensors = b"inference-header-content-length" in headers
+        self.read_quickly = tensors or self.content_type.startswith("image/")
+        self.seen_in_place = tensors and path.endswith("/infer") and not self.encoding
 
 
 class KnownHeads:

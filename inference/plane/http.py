@@ -61,7 +61,8 @@ class PlaneProtocol(HttpToolsProtocol):
             head = _known.get(raw)
             if head is not None and len(raw) + head.body_bytes == len(data) and self._may_be_short():
                 self._unset_keepalive_if_required()
-                self._arrived(Request(head, data[len(raw) :], self._address), keep_alive=True)
+                body = memoryview(data)[len(raw) :] if head.seen_in_place else data[len(raw) :]
+                self._arrived(Request(head, body, self._address), keep_alive=True)
                 return
         self._raw_head, self._received = raw, len(data)
         super().data_received(data)

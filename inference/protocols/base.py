@@ -37,15 +37,20 @@ FLOAT_LIMITS = {size: float(np.finfo(f"f{size}").max) for size in (2, 4, 8)}
 class PredictRequest:
     """A prediction request as it came, its body without its content encoding.
 
-    `verb` is what its path asks for: predict, classify, regress or infer.
+    `verb` is what its path asks for: predict, classify, regress or infer. A body to `infer` may be a view of bytes.
     """
 
     id: str
     content_type: str
-    body: bytes
+    body: bytes | memoryview
     deployment: str = ""
     verb: str = "predict"
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bytes:
+        """The body as bytes, which it mostly is."""
+        return bytes(self.body)
 
 
 @dataclass(slots=True)
@@ -121,10 +126,10 @@ def json_answer(document: Any, status: int = 200) -> Answer:
     return Answer(status, orjson.dumps(document), [(b"content-type", b"application/json")])
 
 
-def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+def decompressed(body: bytes | memoryview, encoding: str, limit: int) -> bytes:
     """The body without its content encoding; more than `limit` bytes are never made."""
     if encoding in ("", "identity"):
-        return body
+        return bytes(body)
     if encoding not in ("gzip", "deflate"):
         raise UnsupportedMedia(f"Content-Encoding {encoding!r} is not known here; expected gzip or deflate.")
     stream = zlib.decompressobj(wbits=31 if encoding == "gzip" else 15)

@@ -41,7 +41,7 @@ class Native:
         if speaker is not None and _matches(request.content_type, taken):
             if not request.body:
                 raise Invalid(f"The body is empty; expected the bytes of one {taken[0]}.")
-            row = _as_utf8(request) if request.content_type.startswith("text/") else request.body
+            row = _as_utf8(request) if request.content_type.startswith("text/") else request.whole
             return _call(version, [row], self._renderer(request, version, speaker, many=False))
         if speaker is not None and taken and request.content_type == "multipart/form-data":
             files = _files(request, taken)
@@ -49,7 +49,7 @@ class Native:
             render = self._renderer(request, version, speaker, many=True, names=names)
             return _call(version, [data for _, data in files], render)
         if request.content_type == "application/json":
-            document = parse_json(request.body)
+            document = parse_json(request.whole)
             if version.pipeline is not None:
                 document = _filled(document, version.entry.signature.inputs)
             call = tensorflow_serving.PROTOCOL.call(document, request, version)
@@ -98,7 +98,7 @@ def _call(version: LoadedVersion, rows: Sequence[bytes], render: Callable[[Tenso
 def _as_utf8(request: PredictRequest) -> bytes:
     """The body, a text, in UTF-8 whatever its `charset` is."""
     _, options = multipart.parse_options_header(request.headers[b"content-type"].decode("latin-1"))
-    body, charset = request.body, options.get("charset", "utf-8").lower()
+    body, charset = request.whole, options.get("charset", "utf-8").lower()
     if charset == "utf-8":
         return body
     if charset not in CHARSETS:
@@ -154,7 +154,7 @@ def _about(request: PredictRequest, version: LoadedVersion, rows: int) -> dict[s
 def _files(request: PredictRequest, taken: tuple[str, ...]) -> list[tuple[str, bytes]]:
     """The name and the bytes of each file or text of a form, in their order."""
     _, options = multipart.parse_options_header(request.headers[b"content-type"].decode("latin-1"))
-    stream, size = io.BytesIO(request.body), len(request.body)
+    stream, size = io.BytesIO(request.whole), len(request.body)
     try:
         form = multipart.MultipartParser(
             stream, options.get("boundary", ""), size, part_limit=MAX_PARTS, spool_limit=size + 1, memory_limit=size + 1

@@ -51,7 +51,7 @@ class TensorFlowServing:
     """Rows (`instances` → `predictions`) and columns (`inputs` → `outputs`)."""
 
     def parse(self, request: PredictRequest, version: LoadedVersion) -> Call:
-        return self.call(parse_json(request.body), request, version)
+        return self.call(parse_json(request.whole), request, version)
 
     def call(self, document: dict[str, Any], request: PredictRequest, version: LoadedVersion) -> Call:
         """The call that a request's JSON makes."""

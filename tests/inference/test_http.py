@@ -1,11 +1,13 @@
 """The short way and the long way from a socket to the plane: a client cannot tell which one its request took."""
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
@@ -163,6 +165,33 @@ def test_a_head_that_came_before_is_as_one_that_is_new(plane: PlaneSite, line: L
     other.socket.close()
 
 
+def tensors_asked(
+    row: list[float], *, key: str, length: int | None = None, path: str = "/v2/models/identity/infer"
+) -> bytes:
+    tensor = np.array([row], "<f4").tobytes()
+    about = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(tensor)}}
+    document = json.dumps({"inputs": [about], "parameters": {"binary_data_output": True}}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: {len(document + tensor)}\r\n"
+        f"Content-Type: application/octet-stream\r\nInference-Header-Content-Length: {length or len(document)}\r\n\r\n"
+    )
+    return head.encode() + document + tensor
+
+
+def test_tensors_behind_a_head_that_came_before_are_read_where_they_came(plane: PlaneSite, line: Line) -> None:
+    for first in (1.5, -2.5, float("inf")):
+        line.send(tensors_asked([first, 0, 0, 4], key=plane.acme_key))
+        status, _, answer = line.read()
+        assert (status, answer[-16:]) == (200, np.array([first, 0, 0, 4], "<f4").tobytes())
+    for _ in range(3):  # also where nothing of it can be read
+        line.send(tensors_asked([1, 2, 3, 4], key=plane.acme_key, length=4096))
+        assert line.read()[0] == 400
+        line.send(tensors_asked([1, 2, 3, 4], key=plane.acme_key, length=7))
+        assert line.read()[0] == 400
+        line.send(tensors_asked([1, 2, 3, 4], key=plane.acme_key, path="/v1/models/identity:predict"))
+        assert line.read()[0] == 400
+
+
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
     """An ASGI application that is never asked."""
 
@@ -197,18 +226,22 @@ class Served:
         self.written.append(b"closed")
 
 
-def heads_of(*received: bytes) -> list[Head]:
-    """The heads of the requests in what is received, in a process that knows no head."""
+def requests_of(*received: bytes) -> list[Request]:
+    """The requests in what is received, in a process that knows no head."""
 
-    async def serve() -> list[Head]:
+    async def serve() -> list[Request]:
         served = Served()
         for data in received:
             served.protocol.data_received(data)
         served.protocol.connection_lost(RuntimeError("the test is over"))
-        return [request.head for request in served.asked]
+        return served.asked
 
     http._known = KnownHeads()
     return asyncio.run(serve())
+
+
+def heads_of(*received: bytes) -> list[Head]:
+    return [request.head for request in requests_of(*received)]
 
 
 def posted(body: bytes = b"{}", *, more: str = "") -> bytes:
@@ -220,6 +253,22 @@ def test_a_head_is_parsed_once() -> None:
     assert first is second
     assert (first.method, first.path, first.body_bytes) == ("POST", "/v1/models/x:predict", 2)
     assert first.headers == {b"host": b"x", b"content-length": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "kinds"),
+    [
+        ("/v2/models/x/infer", "Inference-Header-Content-Length: 1\r\n", [bytes, memoryview]),
+        ("/v2/models/x/infer", "Inference-Header-Content-Length: 1\r\nContent-Encoding: gzip\r\n", [bytes, bytes]),
+        ("/v2/models/x/infer", "", [bytes, bytes]),
+        ("/v1/models/x:predict", "Inference-Header-Content-Length: 1\r\n", [bytes, bytes]),
+    ],
+)
+def test_only_tensors_are_seen_in_place(path: str, more: str, kinds: list[type]) -> None:
+    whole = posted(b"{}ABCD", more=more).replace(b"/v1/models/x:predict", path.encode())
+    found = [request.body for request in requests_of(whole, whole)]
+    assert [type(body) for body in found] == kinds
+    assert [bytes(body) for body in found] == [b"{}ABCD"] * 2
 
 
 @pytest.mark.parametrize(

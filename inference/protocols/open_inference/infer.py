@@ -172,14 +172,14 @@ def _split(request: PredictRequest) -> tuple[dict[str, Any] | None, memoryview]:
     """The JSON of the request, none if its body is one raw tensor, and the bytes that come after it."""
     text = request.headers.get(JSON_LENGTH)
     if text is None:
-        return parse_json(request.body), memoryview(b"")
+        return parse_json(request.whole), memoryview(b"")
     if not text.isdigit() or int(text) > len(request.body):
         raise Invalid(
             f"Inference-Header-Content-Length is {text.decode('latin-1')!r}; expected the length of the JSON at the "
             f"beginning of a body of {len(request.body):,} bytes."
         )
     length = int(text)
-    return (parse_json(request.body[:length]) if length else None), memoryview(request.body)[length:]
+    return (parse_json(bytes(request.body[:length])) if length else None), memoryview(request.body)[length:]
 
 
 def _inputs(document: Mapping[str, Any], tail: memoryview) -> dict[str, _Given]:
