@@ -1,7 +1,6 @@
 """Tensors as the bytes of the Open Inference Protocol's binary extension: little-endian, row by row."""
 
 import struct
-import sys
 from math import prod
 
 import numpy as np
@@ -27,7 +26,6 @@ DATATYPES = {
 }
 DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 LITTLE_ENDIAN = {dtype: np.dtype(dtype).newbyteorder("<") for dtype in DATATYPES if dtype != BYTES}
-NATIVE_IS_LITTLE = sys.byteorder == "little"
 LENGTH = struct.Struct("<I")
 
 
@@ -51,9 +49,7 @@ def encode(tensor: Tensor) -> bytes:
     """The bytes of a tensor."""
     if tensor.dtype.kind == "O":
         return b"".join([LENGTH.pack(len(one)) + one for one in texts(tensor)])
-    if not NATIVE_IS_LITTLE or not tensor.dtype.isnative:
-        tensor = tensor.astype(tensor.dtype.newbyteorder("<"))
-    return tensor.tobytes()
+    return tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def texts(tensor: Tensor) -> list[bytes]:
