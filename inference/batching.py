@@ -52,7 +52,8 @@ def run(
 
     def join(rows: int) -> list[Work]:
         nonlocal room
-        joined = [] if more is None else more(min(rows, room))
+        assert more is not None
+        joined = more(min(rows, room))
         room -= sum([work.rows for work in joined])
         batch.extend(joined)
         return joined
@@ -71,7 +72,7 @@ def run(
         raw = [work for work in works if work.raw]
         if raw and prepare is not None:
             known = len(raw)
-            _attempt(raw, engine, joining, prepare, join)
+            _attempt(raw, engine, joining, prepare, None if more is None else join)
             works += raw[known:]
         _share_compute(works, (time.perf_counter_ns() - started) // 1000)
         for work in large:

@@ -42,7 +42,7 @@ def decode(data: memoryview, *, dtype: str, shape: tuple[int, ...], name: str) -
         )
     if dtype == "bool":
         return np.not_equal(np.frombuffer(data, np.uint8), 0).reshape(shape)
-    return np.frombuffer(data, kind).reshape(shape)
+    return np.ndarray(shape, kind, data)
 
 
 def encode(tensor: Tensor) -> bytes:

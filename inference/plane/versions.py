@@ -60,7 +60,8 @@ class LoadedVersion:
     """A version ready to answer: its engine, its recipe's serving side, and its queue.
 
     `was_alone` says that the last batch was a lone request: then the next is likely to be one, too. `brought` are the
-    exchanges whose work the event loop runs, or hands on, at the end of its turn.
+    exchanges whose work the event loop runs, or hands on, at the end of its turn. `known` is what a protocol remembers
+    of requests to it.
     """
 
     def __init__(self, entry: VersionEntry, loaded: Loaded, queue: Queue) -> None:
@@ -73,6 +74,7 @@ class LoadedVersion:
         self.memory_bytes = loaded.memory_bytes
         self.queue = queue
         self.brought: list[Exchange] = []
+        self.known: dict[Any, Any] = {}
         self.was_alone = True
         self.batched: bool = entry.manifest["serving"].get("batched", True)
         self._alone = loaded.alone

@@ -265,6 +265,17 @@ def test_what_the_event_loop_has_to_bring_is_let_in_though_nothing_is_decoded(mo
     assert len(late) == 1  # a full batch waits for nobody
 
 
+def test_where_nothing_can_join_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives_way(seconds: float) -> None:
+        raise AssertionError(f"slept for {seconds} s")
+
+    monkeypatch.setattr(time, "sleep", gives_way)
+    lane, alone = queue(best=8), _raw(1)
+    lane.put(alone)
+    run(lane.take(0), engine=Doubling(), prepare=_reading(8, float), joining=Joining(best_rows=8))
+    assert alone.answer == Reply(b"[2.0]")
+
+
 def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones_are_told() -> None:
     lane, engine = queue(best=8), Doubling()
     gone, late, tensor = _raw(2), _raw(3), work(4)
