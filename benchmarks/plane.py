@@ -28,13 +28,13 @@ RESULTS = Path(__file__).parent / "results"
 class Round:
     """What the plane did, and what the bare engine loop and the bare server did beside it, per second.
 
-    `lone_ms` is what decode and engine alone take for one picture.
+    `lone_ms` is what decode and engine alone take for one picture, where that is measured.
     """
 
     found: Load
     limit: float
     server: float
-    lone_ms: float | None
+    lone_ms: float = 0.0
 
 
 def main() -> None:
@@ -63,17 +63,22 @@ def _by_batch_size(path: Path, picture: bytes) -> dict[int, float]:
 def _measured(
     loops: dict[str, Bare], lone: dict[str, Bare], bare_port: int, port: int, requests: dict[str, bytes]
 ) -> list[dict[str, Any]]:
-    """Everything in turn, several rounds, because a machine's speed drifts; the median of each figure and ratio."""
+    """Everything in turn, several rounds, because a machine's speed drifts; the median of each figure and ratio.
+
+    What the engine does in a bare loop is the mean of right before and right after what the plane does.
+    """
     rounds: dict[tuple[str, int], list[Round]] = {}
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS} …", flush=True)
         for work, request in requests.items():
-            limit = loops[work]()
-            lone_ms = lone[work]() if work in lone else None
             for connections in CONNECTIONS:
                 server = load.run(bare_port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
+                beside = [loops[work], *([lone[work]] if connections == 1 and work in lone else [])]
+                before = [bare_loop() for bare_loop in beside]
                 found = load.run(port, [request], connections=connections, seconds=SECONDS, warm_up=WARM_UP)
-                rounds.setdefault((work, connections), []).append(Round(found, limit, server.per_second, lone_ms))
+                after = [bare_loop() for bare_loop in reversed(beside)]
+                limit, *lone_ms = map(statistics.fmean, zip(before, reversed(after), strict=True))
+                rounds.setdefault((work, connections), []).append(Round(found, limit, server.per_second, *lone_ms))
     return [_row(work, connections, found) for (work, connections), found in rounds.items()]
 
 
@@ -95,10 +100,10 @@ def _row(work: str, connections: int, rounds: list[Round]) -> dict[str, Any]:
         return round(statistics.median(figure(one) for one in rounds), digits)
 
     alone = {}
-    if connections == 1 and rounds[0].lone_ms is not None:
+    if rounds[0].lone_ms:
         alone = {
-            "lone_ms": median(lambda r: r.lone_ms or 0.0, 3),
-            "above_lone_ms": median(lambda r: r.found.p50_ms - (r.lone_ms or 0.0), 3),
+            "lone_ms": median(lambda r: r.lone_ms, 3),
+            "above_lone_ms": median(lambda r: r.found.p50_ms - r.lone_ms, 3),
         }
     return {
         "work": work,
