@@ -145,5 +145,10 @@ def test_what_was_refused_is_refused_again(version: LoadedVersion, read: list[by
     assert not version.known
 
 
+def test_best_classes_of_texts_are_refused_before_anything_runs(version: LoadedVersion) -> None:
+    with pytest.raises(Invalid, match=r"outputs.y: classification takes scores, and this output is of texts."):
+        asked(version, [1, 2], outputs=[{"name": "y", "parameters": {"classification": 1}}])
+
+
 def _of_three() -> dict[str, Any]:
     return {"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
