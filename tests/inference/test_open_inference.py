@@ -237,6 +237,7 @@ HEAD = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","parameters":{"b
     [
         (HEAD + b"\0" * 16, "9999", "length of the JSON"),
         (HEAD + b"\0" * 16, "-1", "length of the JSON"),
+        (HEAD + b"\0" * 16, "9" * 5000, "length of the JSON"),
         (HEAD + b"\0" * 15, str(len(HEAD)), "15 come after the JSON"),
         (HEAD + b"\0" * 17, str(len(HEAD)), "add up to 16"),
         (HEAD.replace(b"[1,4]", b"[1,-4]") + b"\0" * 16, str(len(HEAD) + 1), "list of sizes"),
