@@ -1,19 +1,27 @@
 """One request's rows on their way through a version, and what becomes of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from inference.engines.base import Tensors
 
 
-@dataclass(slots=True)
+# What is made for each request writes out its constructor, for one that dataclasses make is not compiled.
+@dataclass(slots=True, init=False)
 class Reply:
     """The body of an answer and what its headers say of it."""
 
     body: bytes
-    content_type: bytes = b"application/json"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def __init__(
+        self, body: bytes, content_type: bytes = b"application/json", headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
 
 
 class Receipt(Protocol):
@@ -22,7 +30,7 @@ class Receipt(Protocol):
     def settle(self, error: Exception | None) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, init=False)
 class Work:
     """One request's rows on their way through a version, and then its answer or its error.
 
@@ -34,23 +42,56 @@ class Work:
     rows: int
     deadline: float
     render: Callable[[Tensors], Reply]
-    inputs: Tensors | None = None
-    raw: tuple[Any, ...] = ()
-    receipt: "Receipt | None" = None
-    priority: int = 0
-    bucket: int = 0
-    turn: tuple[int, int] = (0, 0)
-    first_row: int | None = None
-    queued_at: float = 0.0
-    taken_at: float = 0.0
-    queued: bool = False
-    taken: bool = False
-    abandoned: bool = False
-    answer: Reply | None = None
-    error: Exception | None = None
-    compute_us: int = 0
-    rows_run: int = 0
-    parts: list[Tensors] = field(default_factory=list)
+    inputs: Tensors | None
+    raw: tuple[Any, ...]
+    receipt: "Receipt | None"
+    priority: int
+    bucket: int
+    turn: tuple[int, int]
+    first_row: int | None
+    queued_at: float
+    taken_at: float
+    queued: bool
+    taken: bool
+    abandoned: bool
+    answer: Reply | None
+    error: Exception | None
+    compute_us: int
+    rows_run: int
+    parts: list[Tensors]
+
+    def __init__(
+        self,
+        rows: int,
+        deadline: float,
+        render: Callable[[Tensors], Reply],
+        *,
+        inputs: Tensors | None = None,
+        raw: tuple[Any, ...] = (),
+        receipt: "Receipt | None" = None,
+        priority: int = 0,
+        bucket: int = 0,
+        first_row: int | None = None,
+        queued_at: float = 0.0,
+    ) -> None:
+        self.rows = rows
+        self.deadline = deadline
+        self.render = render
+        self.inputs = inputs
+        self.raw = raw
+        self.receipt = receipt
+        self.priority = priority
+        self.bucket = bucket
+        self.turn = (0, 0)
+        self.first_row = first_row
+        self.queued_at = queued_at
+        self.taken_at = 0.0
+        self.queued = self.taken = self.abandoned = False
+        self.answer = None
+        self.error = None
+        self.compute_us = 0
+        self.rows_run = 0
+        self.parts = []
 
     @property
     def halfway(self) -> bool:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 HeaderList = list[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
+# What is made for each request writes out its constructor, for one that dataclasses make is not compiled.
+@dataclass(slots=True, init=False)
 class Request:
     """A whole HTTP request; `client` is the address at the other end.
 
@@ -37,16 +38,26 @@ class Request:
 
     head: Head
     body: bytes | memoryview
-    client: str = ""
+    client: str
+
+    def __init__(self, head: Head, body: bytes | memoryview, client: str = "") -> None:
+        self.head = head
+        self.body = body
+        self.client = client
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Answer:
     """What goes back, but for the headers of the connection."""
 
     status: int
     body: bytes
     headers: HeaderList
+
+    def __init__(self, status: int, body: bytes, headers: HeaderList) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
 
 
 Deliver = Callable[[Answer], None]

@@ -63,7 +63,8 @@ class Holding:
     plain: Applying = field(init=False)
 
 
-@dataclass(slots=True)
+# What is made for each request writes out its constructor, for one that dataclasses make is not compiled.
+@dataclass(slots=True, init=False)
 class Spent:
     """Units taken for a request at a moment; given back if it comes to nothing."""
 
@@ -71,6 +72,12 @@ class Spent:
     slots: tuple[Lease, ...]
     rows: int
     at: float
+
+    def __init__(self, leases: tuple[Lease, ...], slots: tuple[Lease, ...], rows: int, at: float) -> None:
+        self.leases = leases
+        self.slots = slots
+        self.rows = rows
+        self.at = at
 
     def give_back(self) -> None:
         for lease in self.leases:

@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
@@ -33,7 +33,8 @@ NULL = b"n"  # the only letter of it that no number has
 FLOAT_LIMITS = {size: float(np.finfo(f"f{size}").max) for size in (2, 4, 8)}
 
 
-@dataclass(slots=True)
+# What is made for each request writes out its constructor, for one that dataclasses make is not compiled.
+@dataclass(slots=True, init=False)
 class PredictRequest:
     """A prediction request as it came, its body without its content encoding.
 
@@ -43,9 +44,25 @@ class PredictRequest:
     id: str
     content_type: str
     body: bytes | memoryview
-    deployment: str = ""
-    verb: str = "predict"
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    deployment: str
+    verb: str
+    headers: Mapping[bytes, bytes]
+
+    def __init__(
+        self,
+        request_id: str,
+        content_type: str,
+        body: bytes | memoryview,
+        deployment: str = "",
+        verb: str = "predict",
+        headers: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        self.id = request_id
+        self.content_type = content_type
+        self.body = body
+        self.deployment = deployment
+        self.verb = verb
+        self.headers = {} if headers is None else headers
 
     @property
     def whole(self) -> bytes:
@@ -53,7 +70,7 @@ class PredictRequest:
         return bytes(self.body)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Call:
     """The rows that a request asks about: tensors, or raw rows that the engine's thread prepares.
 
@@ -63,11 +80,29 @@ class Call:
 
     rows: int
     render: Callable[[Tensors], Reply]
-    inputs: Tensors | None = None
-    raw: tuple[Any, ...] = ()
-    timeout: float | None = None
-    priority: int = 0
-    bucket: int = 0
+    inputs: Tensors | None
+    raw: tuple[Any, ...]
+    timeout: float | None
+    priority: int
+    bucket: int
+
+    def __init__(
+        self,
+        rows: int,
+        render: Callable[[Tensors], Reply],
+        inputs: Tensors | None = None,
+        raw: tuple[Any, ...] = (),
+        timeout: float | None = None,
+        priority: int = 0,
+        bucket: int = 0,
+    ) -> None:
+        self.rows = rows
+        self.render = render
+        self.inputs = inputs
+        self.raw = raw
+        self.timeout = timeout
+        self.priority = priority
+        self.bucket = bucket
 
 
 class WireProtocol(Protocol):
