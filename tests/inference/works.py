@@ -1,13 +1,16 @@
-"""Work for a batcher under test, an engine that doubles it and a queue that holds it."""
+"""Work for a batcher under test, an engine that doubles it, a queue that holds it and what reads its files."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from inference.engines.base import Tensor, Tensors
+from inference.batching import More, Prepare, read
+from inference.engines.base import Tensor, Tensors, Unwritten
 from inference.queueing import HostRows, Queue
 from inference.work import Reply, Work
+from modelhub.signatures import TensorSpec
 
 
 class Doubling:
@@ -45,3 +48,16 @@ def queue(
     return Queue(
         best_rows=best, limit=limit, host=host or HostRows(1000), tenant_id=tenant_id, usual_bucket=usual
     )  # fmt: skip
+
+
+def reading(most: int, one: Callable[[Any], Any]) -> Prepare:
+    """Reads files by `one`, until they are so many rows with those that join."""
+
+    def prepare(works: list[Work], more: More | None) -> Unwritten:
+        return Unwritten(TensorSpec("x", "float32", (-1, 1)), read(works, one, most=most, more=more), _write)
+
+    return prepare
+
+
+def _write(found: Any, into: Tensor) -> None:
+    into[:] = found

@@ -52,6 +52,7 @@ class Wanted:
         self._labels = version.entry.manifest.get("labels", [])
         self._begins = {"model_name": deployment, "model_version": str(version.entry.number)}
         self._ends = {"id": document["id"]} if "id" in document else {}
+        self._any_bytes = any(one.as_bytes for one in self._outputs)
         self._all_bytes = all(one.as_bytes for one in self._outputs)
         self._last: tuple[list[tuple[tuple[int, ...], int]], bytes] = ([], b"")
 
@@ -61,44 +62,38 @@ class Wanted:
             outputs[one.name] if one.classes <= 0 else _classes(outputs[one.name], one.classes, self._labels)
             for one in self._outputs
         ]
+        parts = [
+            tensor_bytes.encode(tensor) if one.as_bytes else b""
+            for one, tensor in zip(self._outputs, tensors, strict=True)
+        ]
+        head = self._head(tensors, parts)
+        if not self._any_bytes:
+            return _compressed(Reply(head), headers)
+        length = (b"inference-header-content-length", str(len(head)).encode())
+        return _compressed(Reply(head + b"".join(parts), OCTETS, (length,)), headers)
+
+    def _head(self, tensors: list[Tensor], parts: list[bytes]) -> bytes:
+        """The JSON of an answer: the one before, if nothing but the bytes after it can differ."""
         if not self._all_bytes:
-            return _compressed(self._mixed(tensors), headers)
-        parts = [tensor_bytes.encode(tensor) for tensor in tensors]
+            return self._written(tensors, parts)
         sizes = [(tensor.shape, len(part)) for tensor, part in zip(tensors, parts, strict=True)]
         like, head = self._last
-        if not parts or sizes != like:
-            head = self._head([self._about_bytes(*one) for one in zip(self._outputs, tensors, parts, strict=True)])
+        if sizes != like:
+            head = self._written(tensors, parts)
             self._last = (sizes, head)
-        return _compressed(_reply(head, parts), headers)
+        return head
 
-    def _mixed(self, tensors: list[Tensor]) -> Reply:
-        """Some outputs in the JSON, and some perhaps as bytes after it."""
-        described, parts = [], []
-        for one, tensor in zip(self._outputs, tensors, strict=True):
-            if one.as_bytes:
-                parts.append(tensor_bytes.encode(tensor))
-                described.append(self._about_bytes(one, tensor, parts[-1]))
-            else:
-                described.append(_about(one, tensor) | {"data": _listed(tensor, one.name)})
-        return _reply(self._head(described), parts)
-
-    def _about_bytes(self, output: Output, tensor: Tensor, data: bytes) -> dict[str, Any]:
-        return _about(output, tensor) | {"parameters": {"binary_data_size": len(data)}}
-
-    def _head(self, described: list[dict[str, Any]]) -> bytes:
-        document = self._begins | {"outputs": described} | self._ends
-        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    def _written(self, tensors: list[Tensor], parts: list[bytes]) -> bytes:
+        described = [_described(*one) for one in zip(self._outputs, tensors, parts, strict=True)]
+        return orjson.dumps(self._begins | {"outputs": described} | self._ends, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _about(output: Output, tensor: Tensor) -> dict[str, Any]:
-    return {"name": output.name, "datatype": output.datatype, "shape": list(tensor.shape)}
-
-
-def _reply(head: bytes, parts: list[bytes]) -> Reply:
-    if not parts:
-        return Reply(head)
-    length = (b"inference-header-content-length", str(len(head)).encode())
-    return Reply(head + b"".join(parts), OCTETS, (length,))
+def _described(output: Output, tensor: Tensor, data: bytes) -> dict[str, Any]:
+    """An output's place in the JSON, with its numbers if they do not come after it."""
+    more = (
+        {"parameters": {"binary_data_size": len(data)}} if output.as_bytes else {"data": _listed(tensor, output.name)}
+    )
+    return {"name": output.name, "datatype": output.datatype, "shape": list(tensor.shape)} | more
 
 
 def _output(wanted: Any, number: int, names: list[str]) -> tuple[str, dict[str, Any]]:
