@@ -26,6 +26,7 @@ MODULES = (
     "inference.batching",
     "inference.plane.app",
     "inference.plane.clock",
+    "inference.plane.connection",
     "inference.plane.directory",
     "inference.plane.exchange",
     "inference.plane.gate",

@@ -12,7 +12,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from inference.plane import http
+from inference.plane import connection, http
 from inference.plane.exchange import Answer, Deliver, Request
 from inference.plane.heads import KNOWN, KNOWN_BYTES, Head, KnownHeads
 from inference.plane.http import SHORT_BODY_BYTES
@@ -236,7 +236,7 @@ def requests_of(*received: bytes) -> list[Request]:
         served.protocol.connection_lost(RuntimeError("the test is over"))
         return served.asked
 
-    http._known = KnownHeads()
+    connection.known = KnownHeads()
     return asyncio.run(serve())
 
 
