@@ -24,6 +24,8 @@ APPS = ("inference", "modelhub", "tenants")
 # What a request passes on its way, and what those modules make for one another.
 MODULES = (
     "inference.batching",
+    "inference.engines.base",
+    "inference.engines.litert",
     "inference.plane.app",
     "inference.plane.clock",
     "inference.plane.connection",
@@ -34,6 +36,7 @@ MODULES = (
     "inference.plane.leases",
     "inference.plane.prediction",
     "inference.plane.rate_limit",
+    "inference.plane.routes",
     "inference.plane.routing",
     "inference.plane.settling",
     "inference.plane.spool",
@@ -49,6 +52,7 @@ MODULES = (
     "inference.queueing",
     "inference.scheduling",
     "inference.work",
+    "modelhub.signatures",
     "tenants.ledger.usage_sums",
 )
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inference.engines.base import Tensors
+
+if TYPE_CHECKING:
+    from inference.plane.exchange import Exchange
 
 
 # What is made for each request writes out its constructor, for one that dataclasses make is not compiled.
@@ -25,7 +28,7 @@ class Reply:
 
 
 class Receipt(Protocol):
-    """How the caller of answered work is told."""
+    """How who asked for work hears of its end, if that is no exchange."""
 
     def settle(self, error: Exception | None) -> None: ...
 
@@ -44,7 +47,7 @@ class Work:
     render: Callable[[Tensors], Reply]
     inputs: Tensors | None
     raw: tuple[Any, ...]
-    receipt: "Receipt | None"
+    receipt: "Exchange | Receipt | None"
     priority: int
     bucket: int
     turn: tuple[int, int]
@@ -68,7 +71,7 @@ class Work:
         *,
         inputs: Tensors | None = None,
         raw: tuple[Any, ...] = (),
-        receipt: "Receipt | None" = None,
+        receipt: "Exchange | Receipt | None" = None,
         priority: int = 0,
         bucket: int = 0,
         first_row: int | None = None,

@@ -1,8 +1,7 @@
 """Signatures: the tensors that a model takes and gives, in the field's own words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,19 +21,14 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    # The dtype of the array that holds it.
+    numpy: np.dtype[Any] = field(init=False, repr=False, compare=False)
 
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The dtype of the array that holds it."""
-        return _numpy(self.dtype)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numpy", np.dtype(object if self.dtype == BYTES else self.dtype))
 
     def as_json(self) -> dict[str, Any]:
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-
-
-@lru_cache
-def _numpy(name: str) -> np.dtype[Any]:
-    return np.dtype(object if name == BYTES else name)
 
 
 @dataclass(frozen=True, slots=True)

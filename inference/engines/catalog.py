@@ -10,7 +10,12 @@ from inference.engines.onnx import Onnx
 from inference.engines.savedmodel import SavedModel
 from inference.engines.seq2seq import Seq2Seq
 
-ENGINES: dict[str, Callable[..., Engine]] = {engine.name: engine for engine in (LiteRT, Onnx, SavedModel, Seq2Seq)}
+ENGINES: dict[str, Callable[..., Engine]] = {
+    "litert": LiteRT,
+    "onnx": Onnx,
+    "savedmodel": SavedModel,
+    "seq2seq": Seq2Seq,
+}
 
 
 def candidates(manifest: Mapping[str, Any]) -> list[Candidate]:

@@ -159,7 +159,7 @@ class Plane:
 
     def begin(self, request: Request, deliver: Deliver, partial: Partial | None = None) -> Exchange:
         """Sets a whole request on its way; its answer is delivered on the loop, perhaps before this returns."""
-        exchange = Exchange(request, deliver, self.settling.finish, partial)
+        exchange = Exchange(request, deliver, partial)
         try:
             self._walk(exchange)
         except Waiting as waiting:
@@ -170,7 +170,7 @@ class Plane:
 
     def refuse(self, request: Request, deliver: Deliver, refusal: Refusal) -> None:
         """Answers a request that is refused before it has come whole."""
-        self.settling.refuse(Exchange(request, deliver, self.settling.finish), refusal)
+        self.settling.refuse(Exchange(request, deliver), refusal)
 
     def abandon(self, exchange: Exchange) -> None:
         """The caller has left: its place is free and it costs nothing, unless the engine is at it already."""

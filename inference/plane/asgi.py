@@ -128,7 +128,8 @@ async def _tell(plane: Plane, exchange: Exchange, told: _Told, send: Send) -> No
     if told.answer is not None and told.answer.status != 200 and len(told_first) == 1:
         await _send(told.answer, send)
         return
-    headers = [*events.HEADERS, (b"x-request-id", exchange.id.encode()), *plane.settling.rate_headers(exchange)]
+    limits = plane.settling.rate_headers(exchange, time.monotonic())
+    headers = [*events.HEADERS, (b"x-request-id", exchange.id.encode()), *limits]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await events.write(send, b"".join(told_first))
     while told.answer is None:

@@ -4,6 +4,7 @@ Quotas and bills tell their periods by it, so that a host whose own clock is off
 """
 
 import time
+from typing import Final
 
 DRIFT = 1e-3  # So much a second an old measurement may have become wrong by.
 
@@ -16,9 +17,9 @@ class Clock:
         self._measured_at = float("-inf")
         self._doubt = 0.0
 
-    def now(self) -> float:
-        """The database's time in Unix seconds."""
-        return time.monotonic() + self._offset
+    def at(self, monotonic: float) -> float:
+        """The database's time in Unix seconds at a moment of the host's monotonic clock."""
+        return monotonic + self._offset
 
     def heard(self, database_time: float, *, asked_at: float, answered_at: float) -> None:
         """Takes a reading, unless an earlier one is more exact still. Both of ours are monotonic seconds."""
@@ -28,6 +29,19 @@ class Clock:
             self._measured_at, self._doubt = answered_at, doubt
 
 
-_clock = Clock()
-now = _clock.now
-heard = _clock.heard
+_clock: Final = Clock()
+
+
+def now() -> float:
+    """The database's time in Unix seconds."""
+    return _clock.at(time.monotonic())
+
+
+def at(monotonic: float) -> float:
+    """The same at another moment of the host's monotonic clock."""
+    return _clock.at(monotonic)
+
+
+def heard(database_time: float, *, asked_at: float, answered_at: float) -> None:
+    """Takes a reading of the database's clock."""
+    _clock.heard(database_time, asked_at=asked_at, answered_at=answered_at)

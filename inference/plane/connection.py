@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -196,5 +196,5 @@ class Beginnings:
         return found
 
 
-_beginnings = Beginnings()
-known = KnownHeads()
+_beginnings: Final = Beginnings()
+known: Final = KnownHeads()

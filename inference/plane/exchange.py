@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -80,25 +80,18 @@ class Exchange:
     """
 
     __slots__ = (
-        "_finish", "admitted_ms", "cache_key", "call", "caught_up", "cold", "deadline", "deliver", "deployment", "done",
-        "found", "id", "key", "left", "outputs", "partial", "place", "request", "spent", "started", "tally", "target",
-        "task", "timer", "version", "work",
+        "admitted_ms", "cache_key", "call", "caught_up", "cold", "deadline", "deliver", "deployment", "done", "found",
+        "id", "key", "left", "outputs", "partial", "place", "request", "spent", "started", "tally", "target", "task",
+        "timer", "version", "work",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        request: Request,
-        deliver: Deliver,
-        finish: "Callable[[Exchange, Exception | None], None]",
-        partial: Partial | None = None,
-    ) -> None:
+    def __init__(self, request: Request, deliver: Deliver, partial: Partial | None = None) -> None:
         self.request = request
         self.deliver = deliver
         self.partial = partial
-        self._finish = finish
         self.id = new_request_id()
-        self.admitted_ms = int(clock.now() * 1000)
         self.started = time.monotonic()
+        self.admitted_ms = int(clock.at(self.started) * 1000)
         self.deadline = 0.0
         self.done = False
         self.left = False
@@ -156,32 +149,32 @@ class Exchange:
             self.place.leave()
             self.place = None
 
-    def settle(self, error: Exception | None) -> None:
-        """The work has come to its end."""
-        self._finish(self, error)
 
-
-class _Randomness:
-    """Hexadecimal digits from the system, fetched many at a time."""
+class _RequestIds:
+    """UUIDv7s. Their random digits come from the system, many at a time; those of one millisecond begin alike."""
 
     def __init__(self) -> None:
         self._digits = ""
         self._at = 0
+        self._moment_ms = -1
+        self._beginning = ""
 
-    def digits(self, count: int) -> str:
-        end = self._at + count
-        if end > len(self._digits):
-            self._digits, self._at, end = os.urandom(8192).hex(), 0, count
-        found = self._digits[self._at : end]
-        self._at = end
-        return found
+    def new(self) -> str:
+        moment_ms = time.time_ns() // 1_000_000
+        if moment_ms != self._moment_ms:
+            moment = f"{moment_ms:012x}"
+            self._moment_ms, self._beginning = moment_ms, f"{moment[:8]}-{moment[8:]}-7"
+        at = self._at
+        if at + 18 > len(self._digits):
+            self._digits, at = os.urandom(8192).hex(), 0
+        self._at = at + 18
+        digits = self._digits
+        return f"{self._beginning}{digits[at : at + 3]}-a{digits[at + 3 : at + 6]}-{digits[at + 6 : at + 18]}"
 
 
-_randomness = _Randomness()
+_ids: Final = _RequestIds()
 
 
 def new_request_id() -> str:
     """A UUIDv7: 48 bits of Unix milliseconds, then random bits."""
-    moment = f"{time.time_ns() // 1_000_000:012x}"
-    random = _randomness.digits(18)
-    return f"{moment[:8]}-{moment[8:]}-7{random[:3]}-a{random[3:6]}-{random[6:]}"
+    return _ids.new()

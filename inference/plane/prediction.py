@@ -135,23 +135,23 @@ class Predictions:
 
     def _parse(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
         """The call that the request's body makes; a large body is parsed in a thread."""
-        request = exchange.request
-        head, body, encoding = request.head, request.body, request.head.encoding
+        head, size = exchange.request.head, len(exchange.request.body)
+        if head.encoding or (size > INLINE_BODY_BYTES and not (version.pipeline is None and head.read_quickly)):
+            raise Waiting(self.in_thread(self._parse_here, exchange, found, version))
+        return self._parse_here(exchange, found, version)
 
-        def parse() -> Call:
-            plain = decompressed(body, encoding, self.limits.body_bytes) if encoding else body
-            asked = PredictRequest(exchange.id, head.content_type, plain, found.name, found.route.verb, head.headers)
-            call = found.route.protocol.parse(asked, version)
-            if version.pipeline is not None and call.rows:
-                assert call.inputs is not None
-                call = replace(call, bucket=version.pipeline.buckets(call.inputs))
-            exchange.call = call
-            return call
-
-        cheap = version.pipeline is None and head.read_quickly
-        if encoding or (len(body) > INLINE_BODY_BYTES and not cheap):
-            raise Waiting(self.in_thread(parse))
-        return parse()
+    def _parse_here(self, exchange: Exchange, found: Found, version: LoadedVersion) -> Call:
+        """The same, in the thread that calls."""
+        head, body, route = exchange.request.head, exchange.request.body, found.route
+        if head.encoding:
+            body = decompressed(body, head.encoding, self.limits.body_bytes)
+        asked = PredictRequest(exchange.id, head.content_type, body, found.name, route.verb, head.headers)
+        call = route.protocol.parse(asked, version)
+        if version.pipeline is not None and call.rows:
+            assert call.inputs is not None
+            call = replace(call, bucket=version.pipeline.buckets(call.inputs))
+        exchange.call = call
+        return call
 
     def _check_rows(self, deployment: DeploymentEntry, version: LoadedVersion, call: Call) -> None:
         if deployment.limits is not None:
@@ -195,7 +195,7 @@ class Predictions:
             call.rows, exchange.deadline, call.render, inputs=call.inputs, raw=call.raw, receipt=exchange,
             priority=call.priority, bucket=call.bucket, queued_at=now,
         )  # fmt: skip
-        if streams.can(exchange, version, call):
+        if exchange.partial is not None and streams.can(version, call):
             self.streams.check(version.tenant_id)
             self._end_in_time(exchange)
             self.streams.begin(exchange, version, work)
@@ -209,11 +209,10 @@ class Predictions:
 
     def _is_for_loop(self, version: LoadedVersion, call: Call) -> bool:
         """Whether work that is queued now may run on the loop: it is cheap, or cheap enough for one that is alone."""
-        measured = version.measured
-        if measured.inline and call.rows * measured.seconds[1] < INLINE_SECONDS and not version.is_long(call.bucket):
+        if version.inline and call.rows * version.row_seconds < INLINE_SECONDS and not version.is_long(call.bucket):
             return True
         alone = self.engines.idle and version.was_alone
-        return alone and measured.alone_seconds < ALONE_SECONDS and version.is_quick(call)
+        return alone and version.alone_seconds < ALONE_SECONDS and version.is_quick(call)
 
     def _end_in_time(self, exchange: Exchange) -> None:
         """Sees to it that the caller hears of it when the deadline passes before an answer is there."""
@@ -234,7 +233,7 @@ class Predictions:
         """
         brought, version.brought = version.brought, []
         alone = version.queue.rows <= 1 and self.engines.idle
-        if version.queue.has_long() or not (version.measured.inline or alone):
+        if version.queue.has_long() or not (version.inline or alone):
             for exchange in brought:
                 self._end_in_time(exchange)
             self.engines.announce(version)

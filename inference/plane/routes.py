@@ -1,5 +1,7 @@
 """Which path is which protocol's: predictions, and everything else that a protocol answers."""
 
+from typing import Final
+
 from inference.protocols import native, open_inference, tensorflow_serving
 from inference.protocols.base import Found, Route, WireProtocol
 from tenants.errors import MethodNotAllowed, NotFound
@@ -17,7 +19,7 @@ NAMES: dict[WireProtocol, str] = {
 }
 REMEMBERED = 4096
 
-_remembered: dict[tuple[str, str], Found] = {}
+_remembered: Final[dict[tuple[str, str], Found]] = {}
 
 
 def takes(path: str) -> bool:

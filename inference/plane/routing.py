@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from inference.plane.directory import DeploymentEntry, KeyEntry, VersionEntry
 from tenants.errors import Invalid, NotFound, Unavailable
@@ -14,11 +14,17 @@ PARTS = 10_000
 _random = random.Random()
 
 
-class Target(NamedTuple):
+# What is made for each request writes out its constructor, for one that dataclasses make is not compiled.
+@dataclass(slots=True, init=False)
+class Target:
     """The version that answers, and the one that is asked beside it."""
 
     version: VersionEntry
     shadow: VersionEntry | None
+
+    def __init__(self, version: VersionEntry, shadow: VersionEntry | None) -> None:
+        self.version = version
+        self.shadow = shadow
 
 
 def choose(

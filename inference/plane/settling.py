@@ -71,7 +71,7 @@ class Settling:
         if self.spool.durable and answered:
             self.spawn(self._settle_synced(batch))
         else:
-            _let_go(batch)
+            self._let_go(batch)
         if tally is not None:
             self._count(tally, answered)
 
@@ -91,7 +91,7 @@ class Settling:
         total_us = int((now - exchange.started) * 1e6)
         reply = work.answer
         answer = Answer(
-            200, reply.body, [(b"content-type", reply.content_type), *reply.headers, *self.rate_headers(exchange)]
+            200, reply.body, [(b"content-type", reply.content_type), *reply.headers, *self.rate_headers(exchange, now)]
         )
         self._deliver(exchange, answer, total_us)
         queue_us = int((work.taken_at - work.queued_at) * 1e6)
@@ -115,12 +115,13 @@ class Settling:
             logger.error("request %s failed", exchange.id, exc_info=error)
             error = Fault("The request failed through no fault of yours; it was logged.")
         self.drop(exchange)
-        total_us = int((time.monotonic() - exchange.started) * 1e6)
+        now = time.monotonic()
+        total_us = int((now - exchange.started) * 1e6)
         self.statistics.totals.refused(error.slug)
         tally = exchange.tally or self._tally_of_none(exchange)
         if tally is not None:
             tally.refused(status=error.status, total_us=total_us)
-        answer = refused(error, protocol_of(exchange), self.rate_headers(exchange))
+        answer = refused(error, protocol_of(exchange), self.rate_headers(exchange, now))
         size = len(exchange.request.body)
         if (delay := self._delay(exchange, error)) and self.pace.hold(size):
             self._close(exchange)
@@ -229,14 +230,29 @@ class Settling:
             await self.spool.synced()
         except Refusal as refusal:
             _fail(batch, refusal)
-        _let_go(batch)
+        self._let_go(batch)
 
-    def rate_headers(self, exchange: Exchange) -> HeaderList:
+    def _let_go(self, batch: list[Work]) -> None:
+        """Each on its own: what goes wrong with one keeps none of the others waiting.
+
+        Work and its receipt let go of one another, so that no garbage collector is needed to find them.
+        """
+        for work in batch:
+            receipt, work.receipt = work.receipt, None
+            try:
+                if isinstance(receipt, Exchange):
+                    self.finish(receipt, work.error)
+                elif receipt is not None:
+                    receipt.settle(work.error)
+            except Exception:
+                logger.exception("an answer could not be let go")
+
+    def rate_headers(self, exchange: Exchange, now: float) -> HeaderList:
         """What is left of each limit, as far as this process knows it already, and what the limits are."""
         key, deployment = exchange.key, exchange.deployment
         if key is None:
             return []
-        return self.leases.known(key, "" if deployment is None else deployment.name).rate.headers(clock.now())
+        return self.leases.known(key, "" if deployment is None else deployment.name).rate.headers(clock.at(now))
 
 
 def protocol_of(exchange: Exchange) -> WireProtocol:
@@ -254,23 +270,10 @@ def refused(refusal: Refusal, protocol: WireProtocol, more: Iterable[tuple[bytes
 
 def _tally_of(answered: list[Work]) -> Tally | None:
     """The tally of a batch: that of the first of its requests that is somebody's."""
-    first = next((work.receipt for work in answered if isinstance(work.receipt, Exchange)), None)
-    return None if first is None else first.tally
-
-
-def _let_go(batch: list[Work]) -> None:
-    """Each on its own: what goes wrong with one keeps none of the others waiting.
-
-    Work and its receipt let go of one another, so that no garbage collector is needed to find them.
-    """
-    for work in batch:
-        receipt, work.receipt = work.receipt, None
-        if receipt is None:
-            continue
-        try:
-            receipt.settle(work.error)
-        except Exception:
-            logger.exception("an answer could not be let go")
+    for work in answered:
+        if isinstance(work.receipt, Exchange):
+            return work.receipt.tally
+    return None
 
 
 def _fail(works: list[Work], error: Exception) -> None:

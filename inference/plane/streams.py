@@ -28,9 +28,9 @@ MOST_OF_TENANT = MOST // 2
 logger = logging.getLogger(__name__)
 
 
-def can(exchange: Exchange, version: LoadedVersion, call: Call) -> bool:
-    """Whether an exchange whose caller takes events has them: one row, of a pipeline that answers as it goes."""
-    return exchange.partial is not None and call.rows == 1 and isinstance(version.pipeline, Streaming)
+def can(version: LoadedVersion, call: Call) -> bool:
+    """Whether a caller that takes events has them: one row, of a pipeline that answers as it goes."""
+    return call.rows == 1 and isinstance(version.pipeline, Streaming)
 
 
 class Streams:

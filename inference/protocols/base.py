@@ -146,7 +146,8 @@ class Route:
     public: bool = False
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """The route of a request, the deployment that its path names, and all that its path says."""
 
     route: Route

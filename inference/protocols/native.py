@@ -197,7 +197,7 @@ def shadow(asked: Asked) -> Answer:
 
 
 PROTOCOL = Native()
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     Route(re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/predict/?"), "POST", PROTOCOL, verb="predict"),
     Route(re.compile(r"/api/v1/deployments/(?P<name>[^/]+)/shadow/?"), "GET", PROTOCOL, view=shadow),
 )

@@ -63,11 +63,8 @@ class TensorFlowServing:
                 "(columns).",
                 errors=(FieldError("instances", "Expected exactly one of instances and inputs."),),
             )
-        unknown = sorted(document.keys() - {"instances", "inputs", "signature_name"})
-        if unknown:
-            raise Invalid(f"The body has unknown keys: {', '.join(unknown)}.")
-        if document.get("signature_name", SIGNATURE) not in ("", SIGNATURE):
-            raise Invalid(f"Signature {document['signature_name']!r} is not there; this model has {SIGNATURE!r}.")
+        if len(document) > 1:
+            _check_more(document)
         specs = version.entry.signature.inputs
         if "inputs" in document:
             columns = _columns(document["inputs"], specs, batched=version.batched)
@@ -207,27 +204,36 @@ def _numbers(outputs: Tensors, verb: str, sizes: tuple[int, ...]) -> Tensor:
     return next(of_size, numbers[0])
 
 
+def _check_more(document: dict[str, Any]) -> None:
+    """Refuses what else a document has beside its rows or columns, if that is not known here."""
+    unknown = sorted(document.keys() - {"instances", "inputs", "signature_name"})
+    if unknown:
+        raise Invalid(f"The body has unknown keys: {', '.join(unknown)}.")
+    if document.get("signature_name", SIGNATURE) not in ("", SIGNATURE):
+        raise Invalid(f"Signature {document['signature_name']!r} is not there; this model has {SIGNATURE!r}.")
+
+
 def _call(inputs: Tensors, render: Any) -> Call:
-    counts = {name: len(tensor) for name, tensor in inputs.items()}
-    if len(set(counts.values())) != 1:
-        raise Invalid(f"The inputs differ in their number of rows: {counts}.")
-    return Call(rows=next(iter(counts.values())), inputs=inputs, render=render)
+    counts = [len(tensor) for tensor in inputs.values()]
+    if len(set(counts)) != 1:
+        by_name = dict(zip(inputs, counts, strict=True))
+        raise Invalid(f"The inputs differ in their number of rows: {by_name}.")
+    return Call(rows=counts[0], inputs=inputs, render=render)
 
 
 def _rows(instances: list[Any], specs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
-    names = {spec.name for spec in specs}
     if not instances or not isinstance(instances[0], dict) or _is_b64(instances[0]):
         if not instances:
             return {spec.name: as_tensor([], spec, "instances") for spec in specs}
         if len(specs) > 1:
-            raise Invalid(
-                f"instances: this model has the inputs {sorted(names)}; expected an object with them in each row."
-            )
+            names = sorted(spec.name for spec in specs)
+            raise Invalid(f"instances: this model has the inputs {names}; expected an object with them in each row.")
         return {specs[0].name: as_tensor(instances, specs[0], "instances")}
+    keys = {spec.name for spec in specs}
     for number, row in enumerate(instances):
-        if not isinstance(row, dict) or row.keys() != names:
+        if not isinstance(row, dict) or row.keys() != keys:
             got = sorted(row) if isinstance(row, dict) else "no object"
-            raise Invalid(f"instances[{number}]: got {got}; expected an object with the keys {sorted(names)}.")
+            raise Invalid(f"instances[{number}]: got {got}; expected an object with the keys {sorted(keys)}.")
     return {
         spec.name: as_tensor([row[spec.name] for row in instances], spec, f"instances.{spec.name}") for spec in specs
     }
@@ -252,7 +258,8 @@ def _dumped(name: str, tensor: Tensor) -> bytes:
 
 def _render_rows(outputs: Tensors) -> Reply:
     if len(outputs) == 1:
-        return Reply(b'{"predictions":' + _dumped(*next(iter(outputs.items()))) + b"}")
+        name, tensor = next(iter(outputs.items()))
+        return Reply(b'{"predictions":' + _dumped(name, tensor) + b"}")
     count = len(next(iter(outputs.values())))
     rows = (
         b"{"
@@ -265,7 +272,8 @@ def _render_rows(outputs: Tensors) -> Reply:
 
 def _render_columns(outputs: Tensors) -> Reply:
     if len(outputs) == 1:
-        return Reply(b'{"outputs":' + _dumped(*next(iter(outputs.items()))) + b"}")
+        name, tensor = next(iter(outputs.items()))
+        return Reply(b'{"outputs":' + _dumped(name, tensor) + b"}")
     columns = b",".join(orjson.dumps(name) + b":" + _dumped(name, tensor) for name, tensor in outputs.items())
     return Reply(b'{"outputs":{' + columns + b"}}")
 
@@ -289,7 +297,7 @@ def _version_and_label(asked: Asked) -> Answer:
 
 
 PROTOCOL = TensorFlowServing()
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     *(
         Route(re.compile(MODEL + f":{verb}/?", re.IGNORECASE), "POST", PROTOCOL, verb=verb)
         for verb in ("predict", "classify", "regress")

@@ -236,7 +236,8 @@ def requests_of(*received: bytes) -> list[Request]:
         served.protocol.connection_lost(RuntimeError("the test is over"))
         return served.asked
 
-    connection.known = KnownHeads()
+    connection.known._new.clear()
+    connection.known._old.clear()
     return asyncio.run(serve())
 
 

@@ -22,9 +22,7 @@ class Crossing:
         self.late: list[Exchange] = []
         self.waiting = [[work(1)] for _ in range(rows)]
         queue = SimpleNamespace(rows=rows, has_long=lambda: False, take=self._taken)
-        self.version: Any = SimpleNamespace(
-            brought=[], tenant_id="acme", queue=queue, measured=SimpleNamespace(inline=False), run=self._run
-        )
+        self.version: Any = SimpleNamespace(brought=[], tenant_id="acme", queue=queue, inline=False, run=self._run)
         parts: dict[str, Any] = dict.fromkeys(Predictions.__slots__)
         parts |= {
             "loop": loop,
@@ -34,7 +32,7 @@ class Crossing:
         self.predictions = Predictions(**parts)
 
     def bring(self, seconds: float) -> Exchange:
-        exchange = Exchange(Request(Head("POST", "/", {}), b""), _to_nobody, lambda exchange, error: None)
+        exchange = Exchange(Request(Head("POST", "/", {}), b""), _to_nobody)
         exchange.deadline = time.monotonic() + seconds
         self.predictions._flush_soon(exchange, self.version)
         return exchange

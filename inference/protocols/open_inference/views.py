@@ -197,7 +197,7 @@ REPOSITORY = r"/v2/repository/models/(?P<name>[^/]+)"
 UNSUPPORTED = (
     r"/v2/(?:models/(?P<model>[^/]+)/)?(?:trace/setting|logging|(?:system|cuda)sharedmemory(?:/(?P<rest>.*))?)"
 )
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     _route("POST", MODEL + "(?:/|:)infer", verb="infer"),
     _route("GET", "/v2", view=server, public=True),
     _route("GET", "/v2/health/live", view=live, public=True),
