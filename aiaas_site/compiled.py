@@ -44,6 +44,7 @@ MODULES = (
     "inference.plane.traffic",
     "inference.plane.versions",
     "inference.protocols.base",
+    "inference.protocols.native",
     "inference.protocols.open_inference.forms",
     "inference.protocols.open_inference.given",
     "inference.protocols.open_inference.infer",
@@ -52,6 +53,7 @@ MODULES = (
     "inference.queueing",
     "inference.scheduling",
     "inference.work",
+    "modelhub.pictures",
     "modelhub.signatures",
     "tenants.ledger.usage_sums",
 )

@@ -40,7 +40,8 @@ Pixels = NDArray[np.uint8]
 class NotAPicture(Invalid):
     """The bytes are no picture that can be read; the text says what they are and what is expected."""
 
-    title, slug = "The picture cannot be read", "not-a-picture"
+    title = "The picture cannot be read"
+    slug = "not-a-picture"
 
 
 def decode(data: bytes, *, max_pixels: int) -> Pixels:

@@ -44,16 +44,17 @@ AS_GOOD = 0.95
 SHORT_WORTH = 0.7
 # What a batch costs beside its run: handing it to a thread, its answers back, and waking with caches that are cold.
 HOP_SECONDS = 500e-6
-# A batch that takes longer holds up other tenants for longer than their turns are; but a model that is slow by itself
-# may batch as long as it takes for a few lone rows, else it would never serve more than one of them at a time.
-LONGEST_BATCH_SECONDS = 12e-3
+# A batch that takes longer would hold up who comes after a rest for too long; who asks all the time has shorter ones
+# run beside him. A model that is slow by itself may batch as long as it takes for a few lone rows, else it would never
+# serve more than one of them at a time.
+LONGEST_BATCH_SECONDS = 20e-3
 LONGEST_IN_LONE_ROWS = 4
 # A batch cheaper than this runs on the event loop: handing it to a thread and back would cost more.
 INLINE_SECONDS = 100e-6
 # Several threads for a lone request must save at least this share of its time.
 ALONE_WORTH = 0.85
 # What is measured, and up to which batch, changes with this number.
-FORMAT = 3
+FORMAT = 4
 RUNTIMES = ("ai-edge-litert", "onnxruntime", "tensorflow")
 
 logger = logging.getLogger(__name__)

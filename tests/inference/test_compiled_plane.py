@@ -131,7 +131,7 @@ def test_a_server_takes_every_module_compiled() -> None:
     assert found.keys() == set(compiled.MODULES)
     for file, bases in found.values():
         assert Path(file).is_relative_to(compiled.FOLDER)
-        assert set(bases) <= {"builtins", "typing", "inference", "tenants"}
+        assert set(bases) <= {"builtins", "typing", "inference", "modelhub", "tenants"}
 
 
 def asked(plane: PlaneSite) -> list[tuple[str, str, dict[str, str], bytes]]:
