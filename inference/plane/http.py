@@ -1,10 +1,11 @@
-"""The short way from a socket to the plane and back: a whole small request is answered without ASGI and without a task.
+"""HTTP on a socket: Uvicorn's own protocol, which gives small whole requests for the plane to their `Connection`.
 
-It is Uvicorn's own protocol, which still does everything else: Django's paths, large and chunked bodies, keep-alive and
-the orderly stop. A request whose head is known by its bytes goes past the HTTP parser, too.
+Those are answered without ASGI and without a task. Uvicorn still does everything else: Django's paths, large and
+chunked bodies, keep-alive and the orderly stop.
 """
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -128,9 +129,10 @@ class PlaneProtocol(HttpToolsProtocol):
     def _close_if_idle(self) -> None:
         """One timer for the connection, rather than one for each request."""
         one = self._connection
+        now = time.monotonic()
         if one.is_busy:
-            one.idle_since = self.loop.time()
-        left = one.idle_since + self.timeout_keep_alive - self.loop.time()
+            one.idle_since = now
+        left = one.idle_since + self.timeout_keep_alive - now
         if left > 0:
             self._idle = self.loop.call_later(left, self._close_if_idle)
         elif not self.transport.is_closing():

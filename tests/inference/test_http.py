@@ -1,9 +1,11 @@
 """The short way and the long way from a socket to the plane: a client cannot tell which one its request took."""
 
 import asyncio
+import gc
 import json
 import socket
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -288,6 +290,29 @@ def test_what_is_not_a_whole_request_with_the_same_head_is_parsed(received: tupl
     found = heads_of(*received)
     assert len(found) == b"".join(received).count(b"POST")
     assert len({id(head) for head in found}) == len(found)
+
+
+def test_a_head_as_long_as_the_one_before_it_is_another() -> None:
+    one, other = posted(more="X-Other: 1\r\n"), posted(more="X-Other: 2\r\n")
+    found = heads_of(one, one, one, other, one, other)
+    assert [head.headers[b"x-other"] for head in found] == [b"1", b"1", b"1", b"2", b"1", b"2"]
+    assert len({id(head) for head in found}) == 2
+
+
+def test_a_connection_that_is_lost_is_let_go() -> None:
+    async def serve() -> None:
+        served = Served()
+        gone = weakref.ref(served.protocol)
+        served.protocol.data_received(posted() * 3)
+        served.protocol.connection_lost(RuntimeError("the test is over"))
+        del served.protocol
+        assert gone() is None
+
+    gc.disable()
+    try:
+        asyncio.run(serve())
+    finally:
+        gc.enable()
 
 
 def test_a_body_that_looks_like_a_request_is_a_body() -> None:
