@@ -87,6 +87,8 @@ def take() -> str:
     """Lets what is imported from now on come from the compiled modules; says what this process runs, for people."""
     if os.environ.get("COMPILED", "on").lower() in ("off", "0", "false", "no"):
         return "from its sources (COMPILED=off)"
+    if any(isinstance(one, Finder) for one in sys.meta_path):
+        return "compiled"
     of_compiled = digest_of_compiled()
     if not of_compiled:
         return "from its sources (`make compiled` makes it quicker)"

@@ -24,6 +24,8 @@ SCANS = re.compile(bytes((0xFF, START_OF_SCAN)))
 FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 # A progressive JPEG of thousands of scans costs a pass over all its pixels for each; real ones have about ten.
 MAX_SCANS = 100
+# No more are looked at: millions of empty ones would hold up everybody else. A large colour profile comes in 255.
+MAX_SEGMENTS = 4096
 APP1, EXIF, ORIENTATION = 0xE1, b"Exif\0\0", 0x0112
 # Formats other than JPEG are recognised by Pillow; what it warns of is refused by our own limit on pixels instead.
 Image.MAX_IMAGE_PIXELS = None
@@ -83,7 +85,9 @@ def is_small(data: bytes) -> bool:
 def _segments(data: bytes) -> Iterator[int]:
     """Where the segments of a JPEG file begin that come before its first scan, as far as they follow one another."""
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != START_OF_SCAN:
+    for _ in range(MAX_SEGMENTS):
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] == START_OF_SCAN:
+            return
         yield at
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
 

@@ -1,6 +1,7 @@
 """The kinds of refusal that domain code knows; each protocol renders them in its own form."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +15,10 @@ class FieldError:
 class Refusal(Exception):
     """A request that was understood and is not carried out; its text is written for the person who sent it."""
 
-    status = 400
-    title = "The request was refused"
-    slug = "refused"
+    # Said to be the class's own, or the compiler drops what a compiled class derived from it says.
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request was refused"
+    slug: ClassVar[str] = "refused"
 
     def __init__(self, detail: str, *, errors: tuple[FieldError, ...] = (), retry_after: float | None = None) -> None:
         super().__init__(detail)

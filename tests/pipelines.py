@@ -1,7 +1,4 @@
-"""Small recipes with pipelines, known to the servers of tests only: texts, a table, and a fake that answers slowly.
-
-`python -m tests.pipelines --port N` is a server that knows them.
-"""
+"""Small recipes with pipelines, known to `recipe_server` only: texts, a table, and a fake that answers slowly."""
 
 import json
 import time
@@ -193,10 +190,3 @@ def register() -> None:
     """Makes the recipes known in this process."""
     known = cast(dict[str, Any], recipes.RECIPES)
     known.update({recipe.name: recipe for recipe in (VowelCounter(), FakeSpeller(), AgeRule())})
-
-
-if __name__ == "__main__":
-    from aiaas_site import server
-
-    register()
-    server.main()

@@ -1,4 +1,4 @@
-"""The long way: an exchange by ASGI, for a request that does not come whole (`http.py` is the short one).
+"""The long way: an exchange by ASGI, for a request that does not come whole (`connection.py` has the short one).
 
 And for an answer that does not go whole: by server-sent events, `partial` ones while it is worked out, each replacing
 the one before, then its `result`, or an `error`.

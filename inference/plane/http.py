@@ -1,7 +1,7 @@
 """HTTP on a socket: Uvicorn's own protocol, which gives small whole requests for the plane to their `Connection`.
 
-Those are answered without ASGI and without a task. Uvicorn still does everything else: Django's paths, large and
-chunked bodies, keep-alive and the orderly stop.
+Those are answered without ASGI and without a task. Uvicorn still does everything else, Django's paths, large and
+chunked bodies and the orderly stop; but a connection that stands idle is closed here.
 """
 
 import asyncio

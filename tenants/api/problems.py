@@ -88,7 +88,7 @@ def as_refusal(exception: Exception) -> Refusal | None:
             return errors.UnsupportedMedia(f"{exception.detail} Expected application/json.")
         case exceptions.APIException():
             refusal = errors.Invalid(str(exception.detail))
-            refusal.status = exception.status_code
+            refusal.status = exception.status_code  # type: ignore[misc]  # of this one alone
             return refusal
     return None
 

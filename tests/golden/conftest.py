@@ -87,7 +87,7 @@ def golden_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoldenSite
         keys = {"acme": make_key(site, "acme"), "globex": make_key(site, "globex")}
         keys["reader"] = make_key(site, "acme", scopes="read")
         keys["basic"] = base64.b64encode(f"any:{keys['acme']}".encode()).decode()
-        site.start_server(module="tests.pipelines")
+        site.start_server(module="tests.recipe_server")
         rows: dict[str, Any] = dict.fromkeys(
             ("identity", "lettered", "broken", "labelled/labels/next", "limited"), [0] * 4
         )

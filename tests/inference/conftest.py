@@ -62,7 +62,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def plane(model_files: dict[str, Path]) -> Iterator[PlaneSite]:
     with tempfile.TemporaryDirectory() as var, live_site(Path(var)) as site:
         found = open_site(site, model_files)
-        site.start_server(module="tests.pipelines")  # it knows the recipes of tests, too
+        site.start_server(module="tests.recipe_server")  # it knows the recipes of tests, too
         found.wait_until_loaded("tiny", "identity", "cats")
         yield found
 

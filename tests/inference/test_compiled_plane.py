@@ -13,32 +13,13 @@ import pytest
 
 from aiaas_site import compiled, compiling
 from inference import batching
+from inference.plane import settling
+from modelhub import pictures
+from tests.inference.compiled_modules import refusals
 from tests.inference.conftest import PlaneSite
 from tests.live import ROOT, free_port
 
 assert batching  # one of the compiled modules, imported from its source before anything is taken
-
-CHECK = """
-import importlib, inspect, json, os
-from aiaas_site import compiled
-
-made = compiled.take()
-os.environ["DJANGO_SETTINGS_MODULE"] = "aiaas_site.settings"
-import django
-django.setup()
-import inference.plane.http
-
-found = {}
-for name in compiled.MODULES:
-    module = importlib.import_module(name)
-    bases = {
-        base.__module__.partition(".")[0]
-        for one in vars(module).values() if inspect.isclass(one) and one.__module__ == name
-        for base in one.__mro__
-    }
-    found[name] = [module.__file__, sorted(bases)]
-print(json.dumps([made, found]))
-"""
 
 
 def needs_compiled() -> None:
@@ -125,13 +106,20 @@ def test_without_a_compiler_it_fails_unless_that_was_foreseen(tmp_path: Path) ->
 def test_a_server_takes_every_module_compiled() -> None:
     """And no compiled class derives from one of a library: how large such an object is, the compiler cannot tell."""
     needs_compiled()
-    done = subprocess.run([sys.executable, "-c", CHECK], cwd=ROOT, capture_output=True, text=True, check=True)
-    made, found = json.loads(done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.inference.compiled_modules"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    made, found, said = json.loads(done.stdout)
     assert made == "compiled"
     assert found.keys() == set(compiled.MODULES)
     for file, bases in found.values():
         assert Path(file).is_relative_to(compiled.FOLDER)
         assert set(bases) <= {"builtins", "typing", "inference", "modelhub", "tenants"}
+    here = refusals()
+    both = said.keys() & here.keys()
+    of_compiled = {f"{one.__module__}.{one.__qualname__}" for one in (settling.Fault, pictures.NotAPicture)}
+    assert of_compiled <= both
+    assert {name: said[name] for name in both} == {name: here[name] for name in both}
 
 
 def asked(plane: PlaneSite) -> list[tuple[str, str, dict[str, str], bytes]]:
@@ -184,7 +172,7 @@ def test_compiled_or_not_the_answers_are_the_same(plane: PlaneSite) -> None:
     needs_compiled()
     requests, found = asked(plane), []
     for setting in ("on", "off"):
-        server = plane.site.start_server(port=(port := free_port()), module="tests.pipelines", COMPILED=setting)
+        server = plane.site.start_server(port=(port := free_port()), module="tests.recipe_server", COMPILED=setting)
         found.append([answers_of(f"http://127.0.0.1:{port}", requests) for _ in range(2)])
         server.terminate()
         assert server.wait(30) == 0

@@ -15,7 +15,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from inference.plane import connection, http
-from inference.plane.exchange import Answer, Deliver, Request
+from inference.plane.exchange import Answer, Deliver, Exchange, Request
 from inference.plane.heads import KNOWN, KNOWN_BYTES, Head, KnownHeads
 from inference.plane.http import SHORT_BODY_BYTES
 from tests.inference.conftest import PlaneSite
@@ -203,17 +203,25 @@ class Served:
 
     ready = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool = True, keep_alive: float = 75) -> None:
         self.asked: list[Request] = []
         self.written: list[bytes] = []
+        self.abandoned = 0
+        self._answers = answers
         config = Config(app=_nothing, ws="none", log_config=None)
         config.load()
         self.protocol = http.for_plane(cast(Any, self))(config, ServerState(), {}, asyncio.get_running_loop())
+        self.protocol.timeout_keep_alive = cast(int, keep_alive)
         self.protocol.connection_made(cast(Any, self))
 
-    def begin(self, request: Request, deliver: Deliver) -> None:
+    def begin(self, request: Request, deliver: Deliver) -> Exchange:
         self.asked.append(request)
-        deliver(Answer(200, b"", []))
+        if self._answers:
+            deliver(Answer(200, b"", []))
+        return Exchange(request, deliver)
+
+    def abandon(self, exchange: Exchange) -> None:
+        self.abandoned += 1
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -301,10 +309,12 @@ def test_a_head_as_long_as_the_one_before_it_is_another() -> None:
 
 def test_a_connection_that_is_lost_is_let_go() -> None:
     async def serve() -> None:
-        served = Served()
+        served = Served(answers=False)
         gone = weakref.ref(served.protocol)
         served.protocol.data_received(posted() * 3)
+        assert (len(served.asked), served.abandoned) == (1, 0)  # the others wait for its answer
         served.protocol.connection_lost(RuntimeError("the test is over"))
+        assert (len(served.asked), served.abandoned) == (1, 1)
         del served.protocol
         assert gone() is None
 
@@ -313,6 +323,24 @@ def test_a_connection_that_is_lost_is_let_go() -> None:
         asyncio.run(serve())
     finally:
         gc.enable()
+
+
+def test_a_connection_that_stands_idle_is_closed() -> None:
+    async def written(served: Served, asked_after: tuple[float, ...], until: float) -> list[bytes]:
+        for seconds in asked_after:
+            await asyncio.sleep(seconds)
+            served.protocol.data_received(posted())
+        await asyncio.sleep(until)
+        served.protocol.connection_lost(RuntimeError("the test is over"))
+        return [one[-6:] for one in served.written]
+
+    async def serve() -> None:
+        assert await written(Served(keep_alive=0.2), (), 0.5) == [b"closed"]
+        found = await written(Served(keep_alive=0.5), (0.3, 0.3, 0.3), 1.0)  # counted from the last answer
+        assert [one == b"closed" for one in found] == [False, False, False, True]
+        assert await written(Served(answers=False, keep_alive=0.1), (0.05,), 0.5) == []
+
+    asyncio.run(serve())
 
 
 def test_a_body_that_looks_like_a_request_is_a_body() -> None:
