@@ -24,7 +24,7 @@ demo: installed ## walk through everything as a customer would; DATA=folder take
 up: installed ## serve everything until Ctrl-C; PORT=8000
 	@$(MANAGE) up --port $(PORT)
 
-compiled: compiled-by ## translate the prediction plane to C, for a third more small requests a second (needs a C compiler)
+compiled: compiled-by ## translate the prediction plane to C, so that small requests cost much less (needs a C compiler)
 	@$(BIN)/python -m aiaas_site.compiling
 
 test: installed-dev compiled-if-possible ## run the tests, in WORKERS=2 processes at a time
