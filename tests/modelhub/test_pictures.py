@@ -311,3 +311,9 @@ def test_a_jpeg_is_decoded_as_libjpeg_decodes_it() -> None:
 )
 def test_only_a_file_that_says_of_itself_that_it_is_cheap_is_small(data: bytes, small: bool) -> None:
     assert pictures.is_small(data) is small
+
+
+@pytest.mark.parametrize(("segments", "small"), [(100, True), (pictures.MAX_SEGMENTS, False)])
+def test_no_more_segments_of_a_jpeg_are_looked_at_than_a_few_thousand(segments: int, small: bool) -> None:
+    empty, frame = b"\xff\xfe\x00\x02", b"\xff\xc0\x00\x11\x08" + (150).to_bytes(2) * 2 + bytes(10)
+    assert pictures.is_small(b"\xff\xd8" + empty * segments + frame) is small
