@@ -106,7 +106,7 @@ class Connection:
 
     def arrived(self, request: Request, *, keep_alive: bool) -> None:
         """A whole request of the short way: answered now, or after those before it."""
-        if self._exchange is not None or self._long_way or self._waiting:
+        if self.is_busy or self._waiting:
             self._put_off(partial(self._begin, request, keep_alive))
         else:
             self._begin(request, keep_alive)
