@@ -22,6 +22,7 @@ FILES = {
     "cnn.savedmodel.zip": "savedmodel",
 }
 SIGNATURE = Signature((TensorSpec("image", "float32", (-1, 150, 150, 3)),), (TensorSpec("score", "float32", (-1, 1)),))
+SIZES = measuring.SIZES_OF_ONE_THREAD
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -36,15 +37,15 @@ def main() -> None:
         before = measuring.disturbance()
         table = measuring.measure(candidates, make, Asked(SIGNATURE))
         disturbance = max(before, measuring.disturbance())
-    print(f"{'milliseconds by rows':22} {'threads':>7}" + "".join(f"{rows:>9}" for rows in measuring.BATCH_SIZES))
+    print(f"{'ms by rows':18} {'threads':>7}" + "".join(f"{rows:>7}" for rows in SIZES))
     for times in table:
         for threads, by_rows in times.seconds.items():
-            row = "".join(f"{seconds * 1e3:9.2f}" for seconds in by_rows.values())
-            print(f"{times.candidate.file:22} {threads:7}{row}")
+            row = "".join(f"{by_rows[rows] * 1e3:7.2f}" if rows in by_rows else " " * 7 for rows in SIZES)
+            print(f"{times.candidate.file:18} {threads:7}{row}")
         if times.error:
             print(f"{times.candidate.file:22} {times.error}")
     found = measuring.chosen(table)
-    print(f"serves here: {found}")
+    print(f"serves here: {found}; where 1, 2 … rows wait, {found.batches} are run together")
     RESULTS.mkdir(exist_ok=True)
     print(f"disturbance {disturbance:.2f} (1 on a quiet host)")
     about = {

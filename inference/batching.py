@@ -1,7 +1,8 @@
 """The batcher: how a batch of work runs.
 
-As Triton's, not as a timer: whoever is free takes everything queued for a version, up to its best batch size. An idle
-server adds no waiting, and a busy one fills its batches by itself. What comes while files are decoded joins the batch.
+As Triton's, not as a timer: whoever is free takes what is queued for a version, as much as is good together, up to its
+best batch size. An idle server adds no waiting, and a busy one fills its batches by itself. What comes while files are
+decoded joins the batch.
 """
 
 import logging
@@ -18,8 +19,10 @@ from tenants.errors import Refusal
 
 logger = logging.getLogger(__name__)
 
-# Gives raw work that has come meanwhile and fits into so many rows.
-More = Callable[[int], list[Work]]
+# Gives raw work that has come meanwhile and joins the batch.
+More = Callable[[], list[Work]]
+# The same for a batch that has so many rows, which are told first, and may have so many at most.
+MoreBeside = Callable[[int, int], list[Work]]
 # Reads the raw rows of works; works that join are appended to the list.
 Prepare = Callable[[list[Work], More | None], Unwritten]
 
@@ -28,33 +31,41 @@ Prepare = Callable[[list[Work], More | None], Unwritten]
 class Joining:
     """How the rows of several requests become one batch.
 
-    `best_rows` is the largest batch; with `shapes` rows may differ in shape, and only like ones are joined; without
-    `batched` the model's tensors have no dimension of rows, and each request runs alone. `nothing` is what comes out
-    for no rows, where no engine can be asked.
+    `best_rows` is the largest batch; `batches`, how many rows are run together where one waits, where two do, and so
+    on. With `shapes` rows may differ in shape, and only like ones are joined; without `batched` the model's tensors
+    have no dimension of rows, and each request runs alone. `nothing` is what comes out for no rows, where no engine can
+    be asked.
     """
 
     best_rows: int
+    batches: tuple[int, ...] = ()
     shapes: bool = False
     batched: bool = True
     nothing: Tensors | None = None
 
+    def grows(self, rows: int) -> bool:
+        """Whether a batch of so many rows is better with one more: then it is given a moment to come."""
+        return rows < self.best_rows and (not self.batches or self.batches[rows] > rows)
+
 
 def run(
-    batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining, more: More | None = None
+    batch: list[Work], *, engine: Engine, prepare: Prepare | None, joining: Joining, beside: MoreBeside | None = None
 ) -> None:
     """Runs a batch and gives each request its answer or its error; what is wrong with one fails that one alone.
 
     Of a request that is larger than a batch, one batch of its rows is run, so that others have their turn in between.
-    What `more` gives joins the batch.
+    What `beside` gives joins the batch.
     """
 
-    room = 0
+    there = 0
 
-    def join(rows: int) -> list[Work]:
-        nonlocal room
-        assert more is not None
-        joined = more(min(rows, room))
-        room -= sum([work.rows for work in joined])
+    def more() -> list[Work]:
+        nonlocal there
+        assert beside is not None
+        if joining.grows(there):
+            time.sleep(0)  # lets the event loop bring what has come
+        joined = beside(there, joining.best_rows)
+        there += sum([work.rows for work in joined])
         batch.extend(joined)
         return joined
 
@@ -66,13 +77,13 @@ def run(
         if pieces:
             works = [pieces.get(id(work), work) for work in works]
         ready = [work for work in works if work.inputs is not None]
-        room = joining.best_rows - sum([work.rows for work in works])
+        there = sum([work.rows for work in works])
         for group in _groups(ready, joining):
             _attempt(group, engine, joining, None)
         raw = [work for work in works if work.raw]
         if raw and prepare is not None:
             known = len(raw)
-            _attempt(raw, engine, joining, prepare, None if more is None else join)
+            _attempt(raw, engine, joining, prepare, None if beside is None else more)
             works += raw[known:]
         _share_compute(works, (time.perf_counter_ns() - started) // 1000)
         for work in large:
@@ -163,16 +174,14 @@ def _groups(ready: list[Work], joining: Joining) -> list[list[Work]]:
     return list(groups.values())
 
 
-def read(works: list[Work], one: Callable[[Any], Any], *, most: int = 0, more: More | None = None) -> list[Any]:
+def read(works: list[Work], one: Callable[[Any], Any], more: More | None = None) -> list[Any]:
     """What the raw rows of all works hold, each read by `one`, one under the other.
 
-    What `more` gives when these are read is added to the works, until they are `most` rows. A work that has a bad row
-    has its error, and none of its rows is there.
+    What `more` gives when these are read is added to the works, until that is nothing. A work that has a bad row has
+    its error, and none of its rows is there.
     """
     found: list[Any] = []
-    seen = 0
     for work in works:  # the list may grow
-        seen += work.rows
         try:
             if work.error is None:
                 found += [one(raw) for raw in work.raw]
@@ -181,9 +190,8 @@ def read(works: list[Work], one: Callable[[Any], Any], *, most: int = 0, more: M
         except Exception as error:
             logger.exception("a request failed alone in its batch")
             work.error = error
-        if more is not None and work is works[-1] and seen < most:
-            time.sleep(0)  # lets the event loop bring what has come
-            works += more(most - seen)
+        if more is not None and work is works[-1]:
+            works += more()
     return found
 
 

@@ -53,8 +53,9 @@ class Queue:
     """The work that waits for one version, bounded in rows: a line for each bucket, each in the order of its turns.
 
     `best_rows` is how many rows of the `usual_bucket` are run together; of longer ones there are fewer, so that a batch
-    takes about as long; `short_rows` are run together in a short batch. A row that takes longer by itself is huge: only
-    `most_huge` such batches run at a time, which leaves a thread to the others.
+    takes about as long; `short_rows` are run together in a short batch. `batches` says how many rows are run together
+    where one waits, where two do, and so on; without it, as many as there are. A row that takes longer by itself is
+    huge: only `most_huge` such batches run at a time, which leaves a thread to the others.
     """
 
     best_rows: int
@@ -64,6 +65,7 @@ class Queue:
     usual_bucket: int | None = None
     most_huge: int | None = None
     short_rows: int | None = None
+    batches: tuple[int, ...] = ()
     rows: int = 0
     running: int = 0
     huge_running: int = 0
@@ -99,27 +101,34 @@ class Queue:
             )
         self.host.check(self.tenant_id, rows)
 
-    def take(self, now: float, *, short: bool = False) -> list[Work]:
+    def take(self, now: float, *, short: bool = False, among: int = 1) -> list[Work]:
         """The next batch: whole requests in their order, up to the best size or the short one, at least one if any.
 
-        They are of the bucket of the one whose turn it is. Work whose caller has left is dropped here; work past its
+        It is no more than an even share of what waits, where that is dealt out `among` several who are free. They are
+        of the bucket of the one whose turn it is. Work whose caller has left is dropped here; work past its
         deadline is in the batch with its error set. Work that is larger than a batch comes alone, and comes back by
         `ran` until all its rows have run.
         """
         batch: list[Work] = []
         with self.host.lock:
             while not batch and (line := self._next()):
-                self._take_from(line, batch, self.most_rows(line[0].bucket, short=short), now)
+                most = self.most_rows(line[0].bucket, short=short)
+                most = self._worth(min(most, (self.rows + among - 1) // among))
+                self._take_from(line, batch, most, now)
             if self.usual_bucket is not None and batch:
                 self.huge_running += self.is_huge(batch[0].bucket)
         return batch
 
-    def take_more(self, rows: int, now: float) -> list[Work]:
-        """Raw work that is next and fits into so many rows, for a batch that is being prepared already."""
+    def take_more(self, rows: int, most: int, now: float) -> list[Work]:
+        """Raw work that is next, for a batch of so many rows, and at most so many, that is being prepared already.
+
+        The batch becomes as large as it would be if all had waited.
+        """
         batch: list[Work] = []
         with self.host.lock:
-            if rows > 0 and (line := self._next()):
-                self._take_from(line, batch, rows, now, joining=True)
+            fit = self._worth(min(most, rows + self.rows)) - rows
+            if fit > 0 and (line := self._next()):
+                self._take_from(line, batch, fit, now, joining=True)
         return batch
 
     def _take_from(self, line: deque[Work], batch: list[Work], most: int, now: float, *, joining: bool = False) -> None:
@@ -181,6 +190,12 @@ class Queue:
         if self.usual_bucket is None or bucket <= self.usual_bucket:
             return most
         return max(1, most * self.usual_bucket // bucket)
+
+    def _worth(self, rows: int) -> int:
+        """How many of so many rows are run together."""
+        if not self.batches or rows < 1:
+            return rows
+        return self.batches[min(rows, len(self.batches)) - 1]
 
     @property
     def in_use(self) -> bool:

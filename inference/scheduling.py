@@ -170,7 +170,7 @@ class EngineThreads:
         while (lane := self._next(rank)) is not None:
             started = time.monotonic()
             short = self._company.several
-            batch = lane.queue.take(started, short=short)
+            batch = lane.queue.take(started, short=short, among=self._free_with_this())
             if lane.queue.ready:
                 self.announce(lane)
             if batch:
@@ -194,6 +194,10 @@ class EngineThreads:
             if rank is Rank.LAST and len(self._turns):
                 self._wake[rank].notify()  # one that was woken may have found no processor left
             return lane
+
+    def _free_with_this(self) -> int:
+        """How many threads have nothing to do but what waits for the lane of the one that asks, which is among them."""
+        return 1 if len(self._turns) else max(1, self._most - self._busy + 1)
 
     def _tenants(self, rank: Rank) -> list[str]:
         """Those that wait and have the rank, or all at the end; for the others their threads are woken.

@@ -31,21 +31,28 @@ class EngineMeasurementAdmin(ReadOnlyAdmin):
     def times(self, row: EngineMeasurement) -> SafeString:
         """A table with a row for each candidate and number of threads."""
         lines = [
-            (f"{one['engine']} {one['file']}", threads, by_rows)
+            (f"{one['engine']} {one['file']}", threads, by_rows, one.get("milliseconds_besides", ""))
             for one in row.table
             for threads, by_rows in one["milliseconds_by_threads_and_batch"].items()
         ]
-        sizes = sorted({int(size) for _, _, by_rows in lines for size in by_rows})
+        sizes = sorted({int(size) for _, _, by_rows, _ in lines for size in by_rows})
         head = format_html_join("", "<th>{}</th>", [(size,) for size in sizes])
         body = format_html_join(
             "",
-            "<tr><td>{}</td><td>{}</td>{}</tr>",
+            "<tr><td>{}</td><td>{}</td>{}<td>{}</td></tr>",
             [
-                (name, threads, format_html_join("", "<td>{}</td>", [(by_rows.get(str(size), ""),) for size in sizes]))
-                for name, threads, by_rows in lines
+                (
+                    name,
+                    threads,
+                    format_html_join("", "<td>{}</td>", [(row.get(str(size), ""),) for size in sizes]),
+                    more,
+                )
+                for name, threads, row, more in lines
             ],
         )
         failed = format_html_join(
             "", "<p>{} {}: {}</p>", [(o["engine"], o["file"], o["error"]) for o in row.table if o["error"]]
         )
-        return format_html("<table><tr><th>candidate</th><th>threads</th>{}</tr>{}</table>{}", head, body, failed)
+        return format_html(
+            "<table><tr><th>candidate</th><th>threads</th>{}<th>besides</th></tr>{}</table>{}", head, body, failed
+        )

@@ -17,7 +17,8 @@ class EngineMeasurementSerializer(serializers.ModelSerializer[EngineMeasurement]
 
     table = serializers.ListField(
         child=serializers.DictField(),
-        help_text="for each candidate: engine, file, error, and milliseconds_by_threads_and_batch",
+        help_text="for each candidate: engine, file, error, milliseconds_by_threads_and_batch, and in "
+        "milliseconds_besides what a batch costs beside its run",
     )
 
     class Meta:

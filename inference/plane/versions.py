@@ -84,6 +84,7 @@ class LoadedVersion:
         self._leaving = False
         self._joining = Joining(
             best_rows=self.measured.best_rows,
+            batches=queue.batches,
             shapes=any(size < 0 for spec in entry.signature.inputs for size in spec.shape[1:]),
             batched=self.batched,
             nothing=None if self.pipeline is None else {spec.name: blank(spec, 0) for spec in entry.signature.outputs},
@@ -104,7 +105,7 @@ class LoadedVersion:
         if batch and (most := self.queue.most_rows(batch[0].bucket, short=short)) < joining.best_rows:
             joining = replace(joining, best_rows=most)
         try:
-            batching.run(batch, engine=engine, prepare=prepare, joining=joining, more=None if alone else self._more)
+            batching.run(batch, engine=engine, prepare=prepare, joining=joining, beside=None if alone else self._more)
         finally:
             self.was_alone = len(batch) == 1
             self.queue.ran(batch)
@@ -145,11 +146,11 @@ class LoadedVersion:
     def prepare(self, works: list[Work], more: More | None) -> Unwritten:
         """The raw rows of these works, and of what joins them, for the one input."""
         assert self.served is not None
-        rows = batching.read(works, self.served.read, most=self.measured.best_rows, more=more)
+        rows = batching.read(works, self.served.read, more)
         return Unwritten(self.entry.signature.inputs[0], rows, self.served.write)
 
-    def _more(self, rows: int) -> list[Work]:
-        return self.queue.take_more(rows, time.monotonic())
+    def _more(self, rows: int, most: int) -> list[Work]:
+        return self.queue.take_more(rows, most, time.monotonic())
 
 
 class Versions:
@@ -311,6 +312,7 @@ class Versions:
             best_rows=made.measured.best_rows, limit=self._queue_limit, host=self._host, tenant_id=entry.tenant_id,
             usual_bucket=made.usual_bucket, most_huge=max(1, self._threads - 1),
             short_rows=made.measured.short_rows,
+            batches=() if made.measured.inline or made.pipeline is not None else made.measured.batches,
         )  # fmt: skip
         found = self._loaded[entry.id] = LoadedVersion(entry, made, queue)
         self.held_bytes += found.memory_bytes

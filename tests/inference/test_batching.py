@@ -125,7 +125,7 @@ def test_one_bad_row_fails_alone() -> None:
             raise Invalid("no picture")
         return float(raw)
 
-    prepare = reading(8, one)
+    prepare = reading(one)
 
     works = [
         Work(
@@ -184,7 +184,7 @@ def test_raw_rows_of_a_large_request_are_prepared_a_batch_at_a_time_and_a_bad_on
 
     def prepare(works: list[Work], more: More | None) -> Unwritten:
         prepared.append(sum(each.rows for each in works))
-        return reading(2, one)(works, more)
+        return reading(one)(works, more)
 
     for raw, ended in (((1, 2, 3), Reply(b"[2.0, 4.0, 6.0]")), ((1, 2, -1, 4, 5), None)):
         lane, engine, prepared[:] = queue(best=2), Doubling(), []

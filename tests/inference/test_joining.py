@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from inference.batching import Joining, run
+from inference.batching import Joining, MoreBeside, run
 from inference.engines.base import Tensor, Tensors
+from inference.queueing import Queue
 from inference.work import Reply, Work
 from tenants.errors import DeadlineExceeded
 from tests.inference.works import Doubling, queue, reading, work
@@ -18,6 +19,11 @@ def _raw(*values: int, bad: bool = False) -> Work:
     return found
 
 
+def brought(lane: Queue, now: float) -> MoreBeside:
+    """What joins a batch from the queue."""
+    return lambda rows, most: lane.take_more(rows, most, now)
+
+
 def test_what_comes_while_files_are_decoded_joins_the_batch_and_no_more_than_fits() -> None:
     lane, engine = queue(best=4), Doubling()
     late = [_raw(2), _raw(3, bad=True), _raw(4, 5), _raw(6)]
@@ -27,12 +33,12 @@ def test_what_comes_while_files_are_decoded_joins_the_batch_and_no_more_than_fit
             lane.put(late.pop(0))
         return float(raw)
 
-    prepare = reading(4, one)
+    prepare = reading(one)
 
     first, others = _raw(1), list(late)
     lane.put(first)
     batch = lane.take(0)
-    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=4), more=lambda rows: lane.take_more(rows, 0))
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=4), beside=brought(lane, 0))
     assert batch == [first, others[0], others[1]]  # then one row is left, and the next has two
     assert [one.answer for one in batch] == [Reply(b"[2.0]"), Reply(b"[4.0]"), None]
     assert isinstance(others[1].error, ValueError)
@@ -57,10 +63,28 @@ def test_what_the_event_loop_has_to_bring_is_let_in_though_nothing_is_decoded(mo
     first = _raw(1)
     lane.put(first)
     batch = lane.take(0)
-    prepare = reading(2, float)
-    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), more=lambda rows: lane.take_more(rows, 0))
+    prepare = reading(float)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), beside=brought(lane, 0))
     assert [one.answer for one in batch] == [Reply(b"[2.0]"), Reply(b"[4.0]")]
     assert len(late) == 1  # a full batch waits for nobody
+
+
+@pytest.mark.parametrize(("first", "moments"), [(1, 1), (2, 0), (3, 2), (5, 0), (10, 0)])
+def test_a_batch_that_one_more_would_not_make_better_gives_nobody_a_moment(
+    first: int, moments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1 row, and of 3 and 4, one more makes a better batch; 2 and 5 and 10 are good by themselves."""
+    lane, slept = queue(best=10), []
+    joining = Joining(best_rows=10, batches=(1, 2, 2, 4, 5, 5, 5, 5, 5, 10))
+
+    def gives_way(seconds: float) -> None:
+        slept.append(seconds)
+        lane.put(_raw(0))
+
+    monkeypatch.setattr(time, "sleep", gives_way)
+    batch = [_raw(*range(first))]
+    run(batch, engine=Doubling(), prepare=reading(float), joining=joining, beside=brought(lane, 0))
+    assert slept == [0] * moments
 
 
 def test_where_nothing_can_join_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +94,7 @@ def test_where_nothing_can_join_nobody_is_waited_for(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(time, "sleep", gives_way)
     lane, alone = queue(best=8), _raw(1)
     lane.put(alone)
-    run(lane.take(0), engine=Doubling(), prepare=reading(8, float), joining=Joining(best_rows=8))
+    run(lane.take(0), engine=Doubling(), prepare=reading(float), joining=Joining(best_rows=8))
     assert alone.answer == Reply(b"[2.0]")
 
 
@@ -86,16 +110,29 @@ def test_joining_a_batch_are_no_tensors_and_none_whose_caller_left_and_late_ones
                 lane.put(each)
         return float(raw)
 
-    prepare = reading(8, one)
+    prepare = reading(one)
 
     first = _raw(1)
     lane.put(first)
     batch = lane.take(0)
-    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=8), more=lambda rows: lane.take_more(rows, 2))
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=8), beside=brought(lane, 2))
     assert batch == [first, late]
     assert isinstance(late.error, DeadlineExceeded)
     assert engine.batches == [1]
     assert lane.take(0) == [tensor]
+
+
+@pytest.mark.parametrize(("waiting", "rows"), [(1, 2), (2, 2), (3, 2), (4, 5), (8, 5), (9, 10), (12, 10)])
+def test_what_joins_a_batch_makes_it_as_large_as_is_good(waiting: int, rows: int) -> None:
+    lane, engine = queue(best=10), Doubling()
+    lane.batches = (1, 2, 2, 2, 5, 5, 5, 5, 5, 10)
+    lane.put(_raw(0))
+    batch = lane.take(0)
+    for number in range(waiting):
+        lane.put(_raw(number))
+    run(batch, engine=engine, prepare=reading(float), joining=Joining(best_rows=10), beside=brought(lane, 0))
+    assert engine.batches == [rows]
+    assert lane.rows == waiting + 1 - rows
 
 
 def test_what_joins_a_short_batch_makes_it_no_longer_whatever_more_would_be_read() -> None:
@@ -109,8 +146,8 @@ def test_what_joins_a_short_batch_makes_it_no_longer_whatever_more_would_be_read
 
     lane.put(first)
     batch = lane.take(0)
-    prepare = reading(8, one)
-    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), more=lambda rows: lane.take_more(rows, 0))
+    prepare = reading(one)
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=2), beside=brought(lane, 0))
     assert engine.batches == [2]
 
 
@@ -124,12 +161,12 @@ def test_beside_tensors_files_join_only_as_far_as_the_best_batch() -> None:
             lane.put(late.pop(0))
         return float(raw)
 
-    prepare = reading(4, one)
+    prepare = reading(one)
 
     lane.put(tensors)
     lane.put(first)
     batch = lane.take(0)
-    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=4), more=lambda rows: lane.take_more(rows, 0))
+    run(batch, engine=engine, prepare=prepare, joining=Joining(best_rows=4), beside=brought(lane, 0))
     assert batch == [tensors, first, second]
     assert engine.batches == [2, 2]
 
@@ -150,12 +187,12 @@ def test_after_an_engine_failed_what_joined_is_tried_alone_too() -> None:
             lane.put(joins.pop(0))
         return float(raw)
 
-    prepare = reading(4, one)
+    prepare = reading(one)
 
     first, bad, good = _raw(1), *joins
     lane.put(first)
     batch = lane.take(0)
-    run(batch, engine=Picky(), prepare=prepare, joining=Joining(best_rows=4), more=lambda rows: lane.take_more(rows, 0))
+    run(batch, engine=Picky(), prepare=prepare, joining=Joining(best_rows=4), beside=brought(lane, 0))
     assert batch == [first, bad, good]
     assert (first.answer, good.answer) == (Reply(b"[2.0]"), Reply(b"[6.0]"))
     assert isinstance(bad.error, ArithmeticError)

@@ -1,6 +1,8 @@
 """Which engine serves: what follows from times; a version's candidates are measured once for a kind of host."""
 
 import math
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 from benchmarks import models
 from inference.admin.measurements import EngineMeasurementAdmin
 from inference.engines import measuring, measuring_process
-from inference.engines.base import Tensor
+from inference.engines.base import Tensor, Tensors
 from inference.engines.measuring import BATCH_SIZES, Asked, Candidate, NothingRuns, Times
 from inference.models import EngineMeasurement
 from modelhub.signatures import Signature, TensorSpec
@@ -27,7 +29,7 @@ SECONDS = st.floats(1e-6, 1.0)
 TABLES = st.lists(
     st.dictionaries(st.sampled_from([1, 2, 4]), st.fixed_dictionaries(dict.fromkeys(BATCH_SIZES, SECONDS)), min_size=1)
     .filter(lambda by_threads: 1 in by_threads)
-    .map(lambda by_threads: Times(Candidate("e", str(sorted(by_threads[1].values()))), by_threads)),
+    .map(lambda by_threads: Times(Candidate("e", str(sorted(by_threads[1].values()))), by_threads, besides=0.3 * MS)),
     min_size=1,
     max_size=4,
 )
@@ -38,7 +40,8 @@ FOUR_IN_FOUR_OUT = Signature((TensorSpec("x", "float32", (-1, 4)),), (TensorSpec
 
 def times(name: str, *, one: float, four: float, lone_by_two: float = 1.0) -> Times:
     """A candidate's times in milliseconds: of 1 and 4 rows on one thread, and of 1 row on two."""
-    return Times(Candidate("e", name), {1: {1: one * MS, 4: four * MS}, 2: {1: lone_by_two * MS, 4: four * MS}})
+    seconds = {1: {1: one * MS, 4: four * MS}, 2: {1: lone_by_two * MS, 4: four * MS}}
+    return Times(Candidate("e", name), seconds, besides=0.5 * MS)
 
 
 @given(TABLES)
@@ -58,6 +61,7 @@ def test_a_table_is_kept_as_it_was_measured(table: list[Times]) -> None:
     for one, other in zip(kept, table, strict=True):
         for threads, seconds in other.seconds.items():
             assert one.seconds[threads] == pytest.approx(seconds, abs=1e-7)
+        assert one.besides == other.besides
 
 
 def test_the_faster_candidate_serves_with_its_best_batch() -> None:
@@ -79,10 +83,37 @@ def test_a_model_that_is_slow_by_itself_may_batch_for_as_long_as_a_few_lone_rows
 
 
 def test_a_short_batch_is_the_smallest_that_has_nearly_the_best_throughput() -> None:
-    assert measuring.chosen([times("by rows", one=2, four=7)]).short_rows == 1
+    assert measuring.chosen([times("by rows", one=2, four=7.6)]).short_rows == 1
     assert measuring.chosen([times("at once", one=2, four=4)]).short_rows == 4
     # A hop for one row of 0.1 ms costs more than the row, so that one alone is not nearly as good.
     assert measuring.chosen([times("quick", one=0.1, four=0.4)]).short_rows == 4
+
+
+def test_of_what_waits_the_fewest_run_together_that_are_as_good_as_any() -> None:
+    """The seed CNN on an EPYC, where the dense layer computes up to five rows at once."""
+    sizes = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24)
+    took = (0.64, 1.03, 1.31, 1.64, 1.97, 2.75, 3.06, 3.32, 3.9, 4.76, 6.25, 9.5)
+    seconds = {rows: ms * MS for rows, ms in zip(sizes, took, strict=True)}
+    quick = measuring.chosen([Times(Candidate("e", "f"), {1: seconds}, besides=0.15 * MS)])
+    assert quick.batches == (1, 2, 3, 4, *[5] * 11, 10)
+    assert quick.best_rows == 16
+    slow = measuring.chosen([Times(Candidate("e", "f"), {1: seconds}, besides=1.0 * MS)])
+    assert slow.batches == (1, 2, 3, 4, 5, 5, 5, 8, 8, *[10] * 6, 16)
+
+
+def test_what_a_batch_costs_besides_is_what_a_thread_takes_longer_that_is_woken_for_it() -> None:
+    engine, own = Doubling(), threading.get_ident()
+
+    class Elsewhere(Doubling):
+        def run(self, inputs: Tensors) -> dict[str, Tensor]:
+            time.sleep(0.4 * MS if threading.get_ident() == own else 1.0 * MS)
+            return engine.run(inputs)
+
+    candidate = Candidate("e", "f")
+    (found,) = measuring.measure([candidate], lambda *_: Elsewhere(), Asked(FOUR_IN_FOUR_OUT))
+    assert 0.5 * MS < found.besides < 1.0 * MS
+    (found,) = measuring.measure([candidate], lambda *_: engine, Asked(FOUR_IN_FOUR_OUT))
+    assert measuring.LEAST_BESIDES <= found.besides < 0.5 * MS
 
 
 @pytest.mark.parametrize(("long_pass", "passes"), [(measuring.LONG_PASS_SECONDS, measuring.PASSES), (0.0, 1)])
@@ -126,6 +157,7 @@ def test_a_host_that_is_now_quick_now_slow_does_not_change_the_best_batch(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "fastest", fastest)
         patch.setattr(measuring, "LONG_PASS_SECONDS", math.inf)
+        patch.setattr(measuring, "_besides", lambda *_: 0.5 * MS)
         assert measuring.best_rows(Doubling(), Asked(FOUR_IN_FOUR_OUT)) == 8
     assert pass_number == measuring.PASSES - 1
 
@@ -222,9 +254,10 @@ def test_the_candidates_of_a_version_are_measured_and_shown(chosen: PlaneSite) -
     for name in by_file.keys() - {"broken.onnx"}:
         by_threads = by_file[name]["milliseconds_by_threads_and_batch"]
         assert by_threads.keys() == {str(count) for count in measuring.thread_counts()}
-        for by_rows in by_threads.values():  # up to the first batch that is too long to be served
+        for threads, by_rows in by_threads.items():  # up to the first batch that is too long to be served
             assert by_rows
-            assert by_rows.keys() == {str(rows) for rows in BATCH_SIZES[: len(by_rows)]}
+            sizes = measuring.SIZES_OF_ONE_THREAD if threads == "1" else BATCH_SIZES
+            assert by_rows.keys() == {str(rows) for rows in sizes[: len(by_rows)]}
     best = measuring.chosen(measuring.from_json(found["table"]))
     assert (found["engine"], found["file"]) == (best.candidate.engine, best.candidate.file)
     assert found["best_batch"] == best.best_rows

@@ -58,6 +58,45 @@ def test_rows_longer_than_a_whole_batch_leave_a_thread_to_the_others() -> None:
     assert not lane.in_use
 
 
+# 1, 2, 5 and 10 rows are good, 3 and 4 and 6 to 9 cost as much as the next of those.
+GOOD_BATCHES = (1, 2, 2, 2, 5, 5, 5, 5, 5, 10)
+
+
+def test_a_batch_is_as_large_as_is_good_for_what_waits_and_the_rest_comes_next() -> None:
+    lane = Queue(best_rows=10, limit=100, host=HostRows(1000), tenant_id="acme", short_rows=4)
+    lane.batches = GOOD_BATCHES
+    taken = []
+    for waiting in (1, 3, 8, 9, 12, 30):
+        for number in range(waiting):
+            lane.put(work(number))
+        while batch := lane.take(0):
+            taken.append(len(batch))
+        assert lane.rows == 0
+    assert taken == [1, 2, 1, 5, 2, 1, 5, 2, 2, 10, 2, 10, 10, 10]
+    lane.put(work(*range(8)))  # one request is not divided
+    lane.put(work(1))
+    assert [one.rows for one in lane.take(0)] == [8]
+    for number in range(5):
+        lane.put(work(number))
+    assert [len(lane.take(0, short=True)) for _ in range(3)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("waiting", "among", "rows"), [(8, 2, 4), (7, 2, 4), (8, 3, 3), (1, 4, 1), (30, 2, 10)])
+def test_a_batch_is_no_more_than_an_even_share(waiting: int, among: int, rows: int) -> None:
+    lane = queue(best=10)
+    for number in range(waiting):
+        lane.put(work(number))
+    assert len(lane.take(0, among=among)) == rows
+
+
+def test_a_share_too_is_as_large_as_is_good() -> None:
+    lane = queue(best=10)
+    lane.batches = GOOD_BATCHES
+    for number in range(8):
+        lane.put(work(number))
+    assert [len(lane.take(0, among=2)) for _ in range(2)] == [2, 2]
+
+
 def test_a_short_batch_is_as_much_shorter_for_long_rows() -> None:
     lane = Queue(best_rows=8, limit=100, host=HostRows(1000), tenant_id="acme", usual_bucket=8, short_rows=4)
     for _ in range(20):

@@ -343,3 +343,37 @@ def test_nobody_is_last_after_a_thread_starved(monkeypatch: pytest.MonkeyPatch) 
         assert paused.empty()
     finally:
         engines.stop()
+
+
+def test_what_waits_is_dealt_out_among_the_threads_that_are_free() -> None:
+    taken: SimpleQueue[int] = SimpleQueue()
+    go = threading.Event()
+
+    class Waiting(Recording):
+        def run(self, batch: list[Work], *, alone: bool = False, short: bool = False) -> None:
+            taken.put(len(batch))
+            go.wait(30)
+            super().run(batch, alone=alone)
+
+    engines = EngineThreads(threads=2, finish=_ended)
+    lane = Waiting("t", queue=_roomy())
+    for _ in range(8):
+        lane.queue.put(Work(1, 2.0**40, lambda outputs: Reply(b"")))
+    try:
+        engines.announce(lane)
+        assert sorted(taken.get(timeout=30) for _ in range(2)) == [4, 4]
+    finally:
+        go.set()
+        engines.stop()
+
+
+def test_a_thread_takes_all_that_waits_where_no_other_is_free() -> None:
+    engines, lane = EngineThreads(threads=1, finish=_ended), Recording("t", queue=_roomy())
+    try:
+        assert lane.ask(engines, 8)[0] == 8
+    finally:
+        engines.stop()
+
+
+def _roomy() -> Queue:
+    return Queue(best_rows=8, limit=8, host=HostRows(100), tenant_id="t")

@@ -50,11 +50,11 @@ def queue(
     )  # fmt: skip
 
 
-def reading(most: int, one: Callable[[Any], Any]) -> Prepare:
-    """Reads files by `one`, until they are so many rows with those that join."""
+def reading(one: Callable[[Any], Any]) -> Prepare:
+    """Reads files by `one`, and those that join."""
 
     def prepare(works: list[Work], more: More | None) -> Unwritten:
-        return Unwritten(TensorSpec("x", "float32", (-1, 1)), read(works, one, most=most, more=more), _write)
+        return Unwritten(TensorSpec("x", "float32", (-1, 1)), read(works, one, more), _write)
 
     return prepare
 
